@@ -1,0 +1,58 @@
+"""How text from outside stands in a prompt: labelled data blocks with a handle. `render` writes them, `parse` reads them back."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_TAG = re.compile(r"<(?=/?document\b)", re.IGNORECASE)
+_BLOCK = re.compile(r"<document (?P<attrs>[^>]*)>\n(?P<text>.*?)\n</document>", re.DOTALL)
+_ATTR = re.compile(r'([a-z_]+)="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One data block: what the model sees of a document."""
+
+    handle: str
+    text: str
+    title: str = ""
+    url: str = ""
+    step: int | None = None
+    more_tokens: int = 0
+    """How much of the document is not shown; `recall(handle)` brings it."""
+
+
+def render(blocks: Iterable[Shown]) -> str:
+    """Blocks as text. Whatever a document's own text does, it cannot end its block: its tags are defused."""
+    return "\n".join(_render(block) for block in blocks)
+
+
+def _render(block: Shown) -> str:
+    attrs = {"handle": block.handle, "title": block.title, "url": block.url}
+    if block.step is not None:
+        attrs["step"] = str(block.step)
+    if block.more_tokens:
+        attrs["more_tokens"] = str(block.more_tokens)
+    attrs["trust"] = "untrusted"
+    head = " ".join(f'{name}="{html.escape(" ".join(value.split()))}"' for name, value in attrs.items() if value)
+    return f"<document {head}>\n{_TAG.sub('< ', block.text)}\n</document>"
+
+
+def parse(text: str) -> list[Shown]:
+    """The blocks in a tool result, in order."""
+    return [_parse(match) for match in _BLOCK.finditer(text)]
+
+
+def _parse(match: re.Match[str]) -> Shown:
+    attrs = {name: html.unescape(value) for name, value in _ATTR.findall(match["attrs"])}
+    return Shown(
+        handle=attrs.get("handle", ""),
+        title=attrs.get("title", ""),
+        url=attrs.get("url", ""),
+        step=int(attrs["step"]) if "step" in attrs else None,
+        more_tokens=int(attrs.get("more_tokens", 0)),
+        text=match["text"],
+    )

@@ -1,0 +1,154 @@
+"""What the graph is given, as the graph sees it: models, tools, an archive, limits, a clock. Whoever composes the graph supplies them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+
+from research_agent.memory.segment import Kind, Segment
+
+Role = Literal["planner", "investigator", "reviewer", "writer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Dollars per million tokens."""
+
+    miss: float = 0.0
+    hit: float = 0.0
+    output: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A chat model and what the window and the budget need to know of it."""
+
+    chat: BaseChatModel
+    name: str
+    window_tokens: int
+    max_output_tokens: int
+    prices: Prices = Prices()
+
+
+ModelErrorKind = Literal["overloaded", "rate_limit", "quota", "auth", "overflow", "content_filter", "bad_request", "network"]
+RETRYABLE: frozenset[ModelErrorKind] = frozenset({"overloaded", "rate_limit", "network"})
+
+
+class ModelCallError(Exception):
+    """A model call that failed. A chat model of ours raises nothing else for what a host answers."""
+
+    def __init__(self, reason: str, kind: ModelErrorKind, *, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One text from outside, as a tool brought it. Archived whole; shown to the model as the passages that serve."""
+
+    text: str
+    url: str = ""
+    """http(s), or a file's path."""
+    title: str = ""
+    retrieved_at: str = ""
+    """ISO 8601, UTC."""
+    origin: str = ""
+    """Set by `recall` only: the id of the segment this text already is. It is shown again, not archived again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A claim with the exact words that support it, already found in its source."""
+
+    claim: str
+    quote: str
+    source: str
+    """The id of the observation segment that holds the quote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a tool brings back: the `artifact` of a tool whose `response_format` is `content_and_artifact`.
+
+    A tool that fails raises langchain_core's `ToolException` with one line that the model can act on; one that finds nothing
+    returns no documents, and its content says so.
+    """
+
+    documents: tuple[Document, ...] = ()
+    finding: Finding | None = None
+    summary: str = ""
+    """One short line for people: `5 results`, `3,204 words`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of an archived segment, as recall returns it."""
+
+    segment: Segment
+    text: str
+    score: float
+
+
+class Archive(Protocol):
+    """The memory, as the graph uses it. Everything is idempotent."""
+
+    async def archive(self, segments: Sequence[Segment]) -> None: ...
+    async def recall(
+        self,
+        query: str,
+        *,
+        budget_tokens: int,
+        kinds: Sequence[Kind] = (),
+        source: str = "",
+        since_step: int = 0,
+        exclude: frozenset[str] = frozenset(),
+    ) -> Sequence[Passage]: ...
+    def get(self, id_or_handle: str) -> Segment | None: ...
+    def find(self, *, kind: Kind, url: str = "", args_hash: str = "") -> Sequence[Segment]:
+        """Segments of a kind, in the order of the run."""
+        ...
+
+    def put_body(self, text: str) -> str:
+        """Keeps a text under its content hash, and returns that."""
+        ...
+
+    def get_body(self, ref: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    usd: float = 2.0
+    steps: int = 300
+    minutes: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The graph's run-time dependencies: LangGraph hands them to every node and never checkpoints them."""
+
+    run: str
+    """The run's id; it keys everything archived."""
+    models: Mapping[Role, Model]
+    tools: Sequence[BaseTool]
+    archive: Archive
+    limits: Limits = Limits()
+    clock: Callable[[], float] = field(default=lambda: 0.0)
+    """Seconds, monotonic."""
+    now: Callable[[], str] = field(default=lambda: "")
+    """ISO 8601, UTC."""
+    redact: Callable[[str], str] = field(default=lambda text: text)
+    approve_plan: bool = False
+    max_words: int | None = None
+    loop_guard: bool = True
+
+    def tool(self, name: str) -> BaseTool | None:
+        return next((tool for tool in self.tools if tool.name == name), None)
+
+
+JSON = dict[str, Any]

@@ -1,0 +1,130 @@
+"""The state of an investigation: plain JSON types only, and small. Texts live in the archive; the state holds their references."""
+
+from __future__ import annotations
+
+from operator import add
+from typing import Annotated, Any, Literal, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["open", "done", "failed"]
+
+
+class SubQuestion(TypedDict):
+    id: str
+    """`1`, `2`, ...: also what findings and report sections name."""
+    question: str
+    status: Status
+    answer: str
+    """What the investigator said when it was done."""
+
+
+class Call(TypedDict):
+    """A tool call the model made, as the graph runs it."""
+
+    id: str
+    """The provider's, verbatim."""
+    name: str
+    args: dict[str, Any]
+    step: int
+    error: str
+    """Why it cannot be run at all (arguments that are no JSON, say); empty if it can."""
+
+
+class TurnRef(TypedDict):
+    """A message of the live window: where its body is, and what it costs."""
+
+    ref: str
+    """Content hash of the message as JSON, in the archive's bodies."""
+    tokens: int
+    step: int
+    opens: bool
+    """A whole turn starts here: the window is cut before such a message only."""
+    segments: list[str]
+    """Ids of the archived segments it shows."""
+
+
+class Failure(TypedDict):
+    step: int
+    what: str
+    reason: str
+
+
+class Usage(TypedDict):
+    """Totals of the run so far."""
+
+    calls: int
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+    usd: float
+
+
+def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
+    """Results by call id: parallel tasks write their own key. `None` empties it, once the results are in the window."""
+    return {} if new is None else {**(old or {}), **new}
+
+
+class ResearchInput(TypedDict):
+    question: str
+
+
+class ResearchState(TypedDict, total=False):
+    question: str
+    brief: str
+    plan: list[SubQuestion]
+    approved: bool
+    head: list[TurnRef]
+    """The fixed messages after the system prompt: the brief, and the memory block once there is one."""
+    turns: list[TurnRef]
+    calls: list[Call]
+    """Of the last model turn; each runs as a task of its own."""
+    results: Annotated[dict[str, Any], merge]
+    step: int
+    """Tool calls so far."""
+    usage: Usage
+    seconds: float
+    """Of work, over all resumes."""
+    calibration: float
+    """Reported prompt tokens over estimated ones."""
+    reviews: int
+    failures: Annotated[list[Failure], add]
+    stopped: str
+    """Why the investigation ended before its plan did; empty if it did not."""
+    report: dict[str, Any]
+    """The written draft: `answer`, and `sections` of `sub_question` and `text`, cited by handle."""
+
+
+class _Output(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PlanDraft(_Output):
+    """What a planner returns."""
+
+    brief: str = Field(description="What a good answer must contain, in one or two sentences.")
+    sub_questions: list[str] = Field(description="The sub-questions, in the order to work on them.")
+
+
+class ReviewDraft(_Output):
+    """What a reviewer returns."""
+
+    verdict: str = Field(description="One sentence: does the evidence answer the question?")
+    follow_ups: list[str] = Field(description="Further sub-questions worth asking; usually none.")
+
+
+class SectionDraft(_Output):
+    sub_question: str = Field(description="The sub-question's number in the plan.")
+    text: str = Field(description="Markdown; each claim followed by its source's handle in brackets.")
+
+
+class ReportDraft(_Output):
+    """What a writer returns."""
+
+    answer: str = Field(description="The short answer, cited like the rest.")
+    sections: list[SectionDraft]
+
+
+DRAFTS: dict[str, type[_Output]] = {"plan": PlanDraft, "review": ReviewDraft, "report": ReportDraft}
+"""Structured outputs by the name of their schema on the wire."""

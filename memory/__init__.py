@@ -1,0 +1,1 @@
+"""The archive: everything an investigation thought and read, and the relevant part of it back."""

@@ -1,0 +1,65 @@
+"""A segment: one thing thought, called, read, found, planned or answered. Frozen, and keyed so that writing it twice is writing it once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["reasoning", "call", "observation", "finding", "plan", "answer"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Trust = Literal["own", "untrusted"]
+"""`own`: written by the agent or the user. `untrusted`: came from outside; it never re-enters a prompt as instructions."""
+
+MAX_ORDINALS = 100
+"""Segments of one kind that one step may have: a handle is the step and two digits."""
+
+
+def handle(step: int, ordinal: int) -> str:
+    """What the model calls an observation: `S1203` is step 12's fourth. Depends on nothing but where it stands in the run."""
+    if not 0 <= ordinal < MAX_ORDINALS:
+        raise ValueError(f"ordinal {ordinal}: a step has at most {MAX_ORDINALS} segments of one kind")
+    return f"S{step}{ordinal:02d}"
+
+
+def content_hash(text: str) -> str:
+    """SHA-256 of the text, hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One thing of one run. `id` follows from run, thread, step, kind and ordinal, so a repeated write changes nothing."""
+
+    run: str
+    thread: str = "main"
+    step: int
+    """The tool call it belongs to, counted from 1 over the run; 0 is before the first."""
+    kind: Kind
+    ordinal: int = 0
+    text: str
+    """Whole and redacted."""
+    trust: Trust
+    sub_question: str = ""
+    tool: str = ""
+    url: str = ""
+    title: str = ""
+    retrieved_at: str = ""
+    """ISO 8601, UTC."""
+    tokens: int = 0
+    args_hash: str = ""
+    """Of a call's canonical arguments: finds a call already made."""
+    quote: str = ""
+    """A finding's exact words."""
+    source: str = ""
+    """A finding's source: the id of the observation that holds the quote."""
+    supersedes: str = ""
+
+    @property
+    def id(self) -> str:
+        key = "\x1f".join((self.run, self.thread, str(self.step), self.kind, str(self.ordinal)))
+        return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+    @property
+    def handle(self) -> str:
+        return handle(self.step, self.ordinal)

@@ -1,0 +1,1 @@
+"""A long-context research agent with a memory."""

@@ -1,0 +1,1 @@
+"""Chat models: the catalog, the OpenAI-compatible client, the extractive model."""

@@ -1,0 +1,1 @@
+"""A finished investigation as a document."""
