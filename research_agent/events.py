@@ -1,0 +1,30 @@
+"""What a run tells as it goes: the events a terminal shows, `events.jsonl` keeps, and an application can stream.
+
+type          fields
+run           id, folder, question, model, resumed
+index         done, total, path                     progress over the search folder
+warning       text
+plan          brief, plan: [{id, question, status, answer}]
+approval      plan                                  waiting for a person
+sub_question  id, question, status, answer
+thought       text, role                            a piece of reasoning as it streams; not logged
+text          text, role                            a piece of the answer as it streams; not logged
+turn          role, reasoning, content, calls: [{id, name, args, step}], usage, usd, seconds
+call          step, name, args, sub_question
+result        step, name, ok, summary, sources: [{handle, title, url}], seconds
+finding       handle, claim, quote, sub_question
+compaction    turns, before_tokens, after_tokens
+review        verdict, follow_ups
+retry         reason, wait_s, attempt
+report        path, answer
+end           status, reason, steps, usd, tokens, seconds, folder
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Event = dict[str, Any]
+"""`type` and the fields above: plain JSON."""
+
+STREAMED_ONLY = frozenset({"thought", "text", "index"})

@@ -1,0 +1,1 @@
+"""Where `web_search` looks: one provider a file."""

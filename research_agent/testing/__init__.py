@@ -1,0 +1,1 @@
+"""Doubles that ship beside the real thing: a scripted model host, a local site."""
