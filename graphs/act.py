@@ -36,9 +36,9 @@ class Task(TypedDict):
     """Ids of the segments in the prompt: a recall leaves them out."""
 
 
-async def act(task: Task, runtime: Runtime[Context]) -> dict[str, Any]:
+async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     """Runs the call. Whatever happens becomes a result the model sees; only a cancelled run raises."""
-    context, emit, call = runtime.context, runtime.stream_writer, task["call"]
+    task, context, emit, call = state, runtime.context, runtime.stream_writer, state["call"]
     started = context.clock()
     emit({"type": "call", "step": call["step"], "name": call["name"], "args": call["args"], "sub_question": task["sub_question"]["id"]})
     reason, text, summary, segments = "", "", "", list[Segment]()
@@ -105,7 +105,7 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
         raise ToolException(f"wrong arguments for {call['name']}: {faults}") from error
     except ToolException:
         raise
-    except Exception as error:  # a tool may be anyone's: its fault is a result the model sees and the run reports, never the run's end
+    except Exception as error:  # a tool may be anyone's: its fault is a result that the model sees and the report tells
         raise ToolException(f"{call['name']} failed: {type(error).__name__}: {error}") from error
     artifact = message.artifact if isinstance(message.artifact, Observation) else None
     return str(message.text), artifact
@@ -113,7 +113,7 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
 
 def _archived(context: Context, call: Call) -> list[Segment]:
     """What this very call brought already, if the process died between its archiving and its checkpoint."""
-    found = []
+    found: list[Segment] = []
     while segment := context.archive.get(handle(call["step"], len(found))):
         found.append(segment)
         if len(found) == MAX_ORDINALS:

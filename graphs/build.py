@@ -1,8 +1,8 @@
 """The wiring, and nothing else.
 
-    plan -> approve -> open -> investigate <-> act (one task a call)
-                                   |
-                                 review -> write
+plan -> approve -> open -> investigate <-> act (one task a call)
+                               |
+                             review -> write
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from . import investigate, review
-from .act import act
+from .act import Task, act
 from .plan import approve, open_, plan
 from .ports import Context
 from .state import ResearchInput, ResearchState
@@ -33,7 +33,7 @@ def build_research_graph(*, checkpointer: BaseCheckpointSaver[Any] | None = None
     graph.add_node("approve", approve)
     graph.add_node("open", open_)
     graph.add_node("investigate", investigate.investigate)
-    graph.add_node("act", act)
+    graph.add_node("act", act, input_schema=Task)
     graph.add_node("review", review.review)
     graph.add_node("write", write)
     graph.add_edge(START, "plan")

@@ -8,10 +8,10 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, InvalidToolCall, message_chunk_to_message
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ValidationError
@@ -138,9 +138,30 @@ async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage],
         whole = chunk if whole is None else whole + chunk
     if whole is None:
         raise ModelCallError("the model's stream held nothing", "network")
-    message = message_chunk_to_message(whole)
-    assert isinstance(message, AIMessage)
-    return message
+    return _strict(whole)
+
+
+def _strict(whole: AIMessageChunk) -> AIMessage:
+    """The finished message. Arguments cut off by a length limit parse as a valid, partial call: only whole JSON counts as a call."""
+    message = cast(AIMessage, message_chunk_to_message(whole))
+    cut = {chunk["id"] for chunk in whole.tool_call_chunks if not _whole_json(chunk["args"] or "{}")}
+    if not cut:
+        return message
+    broken = [call for call in message.tool_calls if call["id"] in cut]
+    invalid = [InvalidToolCall(name=call["name"], args=None, id=call["id"], error="cut off", type="invalid_tool_call") for call in broken]
+    return message.model_copy(
+        update={
+            "tool_calls": [call for call in message.tool_calls if call["id"] not in cut],
+            "invalid_tool_calls": [*message.invalid_tool_calls, *invalid],
+        }
+    )
+
+
+def _whole_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _from_reasoning(message: AIMessage) -> AIMessage:

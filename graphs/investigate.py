@@ -78,9 +78,10 @@ def over_limit(context: Context, state: ResearchState, usage: Usage) -> str:
         return f"the limit of {limits.steps} steps was reached"
     if context.clock() >= limits.minutes * 60:
         return f"the limit of {limits.minutes:g} minutes was reached"
-    used = sum(turn["tokens"] for turn in (*state["head"], *state["turns"]))
-    next_usd = _usd(context.models["investigator"], used, 2_000)
-    write_usd = _usd(context.models["writer"], used, WRITE_TOKENS)
+    used = int(sum(turn["tokens"] for turn in (*state["head"], *state["turns"])) * state.get("calibration", 1.0))
+    usual_usd = usage["usd"] / max(1, usage["calls"])
+    next_usd = max(usual_usd, _usd(context.models["investigator"], used, 2_000))
+    write_usd = max(usual_usd, _usd(context.models["writer"], used, WRITE_TOKENS))
     if next_usd + write_usd > 0 and usage["usd"] + next_usd + write_usd > limits.usd:
         return f"the limit of ${limits.usd:g} was reached (${usage['usd']:.3f} spent, the rest kept back for the report)"
     return ""

@@ -43,9 +43,7 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     attempt = state.get("attempt", 0)
     segments = [Segment(run=context.run, step=0, kind="plan", ordinal=attempt, text=text, trust="own")]
     if reasoning:
-        segments.append(
-            Segment(run=context.run, step=0, kind="reasoning", ordinal=attempt, text=context.redact(reasoning), trust="own")
-        )
+        segments.append(Segment(run=context.run, step=0, kind="reasoning", ordinal=attempt, text=context.redact(reasoning), trust="own"))
     await context.archive.archive(segments)
     return {
         "question": question,

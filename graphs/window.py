@@ -198,4 +198,3 @@ def _handles(archive: Archive, live: frozenset[str]) -> str:
             seen[segment.url or segment.id] = f"{segment.handle} {prompts.defuse(' '.join((segment.title or segment.url).split()))[:100]}"
     lines = list(seen.values())[-HANDLES:]
     return "Read before, a `recall` away:\n" + "\n".join(lines) if lines else ""
-

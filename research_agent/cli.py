@@ -62,9 +62,7 @@ def run(
 def resume(
     id: Name,
     out: Out = RUNS,
-    answer: Annotated[
-        str | None, typer.Option("--answer", help="To a plan that waits: 'yes', or what to change about it.")
-    ] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="To a plan that waits: 'yes', or what to change about it.")] = None,
     set_: Set = None,
     as_json: AsJson = False,
 ) -> None:

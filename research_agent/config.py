@@ -214,11 +214,11 @@ class Config(_Part):
         return cls._checked(mapping, origin="" if path is None else f"{path}: ", set_here=set_here)
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any], *, base: Path) -> Self:
+    def from_mapping(cls, mapping: Mapping[str, Any], *, base: Path, overrides: Sequence[str] = ()) -> Self:
         """A config as `public` gave it, or as an application holds it. Relative folders to search are taken from `base`."""
         own = {key: dict(value) if isinstance(value, Mapping) else value for key, value in mapping.items()}
         anchor(own, base)
-        return cls._checked(own, origin="", set_here={})
+        return cls._checked(own, origin="", set_here={set_value(own, override): "--set " for override in overrides})
 
     @classmethod
     def _checked(cls, mapping: dict[str, Any], *, origin: str, set_here: Mapping[str, str]) -> Self:

@@ -1,4 +1,4 @@
-"""One session of work on a run: opens what the run needs, drives the graph, writes down what came of it. Used for a start and a resume alike."""
+"""One session of work on a run, a start or a resume: opens what it needs, drives the graph, writes down what came of it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Session:
             self._run.update(status="running", reason="", config=self._config.public())
             try:
                 return await self._work(resumed, answer)
-            except Exception as error:  # the run's folder must say how it ended, whatever that was
+            except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 reason = self._redact(" ".join(f"{type(error).__name__}: {error}".split()))[:500]
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
                 return self._ended({}, "failed", reason, None, "")

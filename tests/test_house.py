@@ -29,7 +29,8 @@ def room(module: str) -> str | None:
 
 
 def sources(folder: str) -> list[Path]:
-    return [path for path in sorted((ROOT / folder).rglob("*.py")) if not (folder == "research_agent" and path.is_relative_to(ROOT / folder / "graphs")) and not (folder == "research_agent" and path.is_relative_to(ROOT / folder / "memory"))]  # fmt: skip
+    links = (ROOT / "research_agent" / "graphs", ROOT / "research_agent" / "memory")
+    return [path for path in sorted((ROOT / folder).rglob("*.py")) if not any(path.is_relative_to(link) for link in links)]
 
 
 def imports(path: Path, folder: str) -> list[str]:
