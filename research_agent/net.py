@@ -14,6 +14,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -48,6 +49,8 @@ class Fetched:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
+    retrieved_at: str
+    """ISO 8601, UTC."""
 
     @property
     def content_type(self) -> str:
@@ -56,6 +59,11 @@ class Fetched:
     @property
     def charset(self) -> str:
         return httpx.Response(self.status, headers=dict(self.headers)).charset_encoding or ""
+
+
+def utc_now() -> str:
+    """ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -186,9 +194,9 @@ class Client:
         try:
             received = {name.lower(): value for name, value in httpx.Headers(response.headers).items()}
             if response.status in _REDIRECTS and "location" in received:
-                return Fetched(str(url), response.status, received, b"")
+                return Fetched(str(url), response.status, received, b"", utc_now())
             body = await self._body(url, response.aiter_stream(), received.get("content-encoding", ""))
-            return Fetched(str(url), response.status, received, body)
+            return Fetched(str(url), response.status, received, body, utc_now())
         finally:
             await response.aclose()
 
