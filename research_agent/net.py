@@ -9,6 +9,7 @@ Each carries one line that a model can act on. An HTTP error status is neither: 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import zlib
@@ -59,6 +60,12 @@ class Fetched:
     @property
     def charset(self) -> str:
         return httpx.Response(self.status, headers=dict(self.headers)).charset_encoding or ""
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading the CA bundle takes 20 ms: once, and not before it is needed."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def utc_now() -> str:
@@ -140,8 +147,8 @@ class Client:
 
     @property
     def _pool(self) -> httpcore.AsyncConnectionPool:
-        if self._opened is None:  # reading the CA bundle takes 20 ms: not before it is needed
-            tls = self._tls or httpx.create_ssl_context(trust_env=False)
+        if self._opened is None:
+            tls = self._tls or _tls()
             self._opened = httpcore.AsyncConnectionPool(
                 ssl_context=tls,
                 max_connections=32,
