@@ -9,11 +9,13 @@ Each carries one line that a model can act on. An HTTP error status is neither: 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -48,6 +50,8 @@ class Fetched:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
+    retrieved_at: str
+    """ISO 8601, UTC."""
 
     @property
     def content_type(self) -> str:
@@ -56,6 +60,17 @@ class Fetched:
     @property
     def charset(self) -> str:
         return httpx.Response(self.status, headers=dict(self.headers)).charset_encoding or ""
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading the CA bundle takes 20 ms: once, and not before it is needed."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def utc_now() -> str:
+    """ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -132,8 +147,8 @@ class Client:
 
     @property
     def _pool(self) -> httpcore.AsyncConnectionPool:
-        if self._opened is None:  # reading the CA bundle takes 20 ms: not before it is needed
-            tls = self._tls or httpx.create_ssl_context(trust_env=False)
+        if self._opened is None:
+            tls = self._tls or _tls()
             self._opened = httpcore.AsyncConnectionPool(
                 ssl_context=tls,
                 max_connections=32,
@@ -186,9 +201,9 @@ class Client:
         try:
             received = {name.lower(): value for name, value in httpx.Headers(response.headers).items()}
             if response.status in _REDIRECTS and "location" in received:
-                return Fetched(str(url), response.status, received, b"")
+                return Fetched(str(url), response.status, received, b"", utc_now())
             body = await self._body(url, response.aiter_stream(), received.get("content-encoding", ""))
-            return Fetched(str(url), response.status, received, body)
+            return Fetched(str(url), response.status, received, body, utc_now())
         finally:
             await response.aclose()
 

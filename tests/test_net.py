@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import ssl
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,8 +28,6 @@ def resolver(**names: Sequence[str]):
     ask.asked = []
     return ask
 
-
-TLS = ssl.create_default_context()  # made once: reading the CA bundle takes 20 ms
 
 CLOSED_NAMES = {
     "localhost": ["127.0.0.1"],
@@ -148,7 +145,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("url", SPELLINGS)
 async def test_a_closed_address_is_refused_however_it_is_spelled(url: str) -> None:
-    async with Client(resolver=resolver(**CLOSED_NAMES), timeout_s=5, tls=TLS) as client:
+    async with Client(resolver=resolver(**CLOSED_NAMES), timeout_s=5) as client:
         with pytest.raises(Refused) as refused:
             await client.get(url)
     assert "\n" not in str(refused.value)
@@ -160,7 +157,7 @@ NOT_RELATIVE = [url for url in SPELLINGS if url.startswith(("//", "data:", "java
 @pytest.mark.parametrize("url", [url for url in NOT_RELATIVE if url.isascii() and "\n" not in url])
 async def test_a_redirect_to_a_closed_address_is_refused(site: Site, url: str) -> None:
     site.pages["/go"] = Page(status=302, headers={"Location": url})
-    async with Client(allow_hosts=[site.host], resolver=resolver(**CLOSED_NAMES), timeout_s=5, tls=TLS) as client:
+    async with Client(allow_hosts=[site.host], resolver=resolver(**CLOSED_NAMES), timeout_s=5) as client:
         with pytest.raises(Refused):
             await client.get(site.url("/go"))
     assert [visit.path for visit in site.visits] == ["/go"]
