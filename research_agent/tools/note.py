@@ -42,7 +42,7 @@ def note_tool(archive: Archive) -> BaseTool:
 
 
 def _sources(archive: Archive, source: str) -> Sequence[Segment]:
-    """What was read there, the latest first: a search's snippet and the page itself have one URL. A bare number is a handle without its S."""
+    """What was read there, the latest first: a snippet and its page have one URL. A bare number is a handle without its S."""
     named = archive.get(f"S{source}" if source.isdecimal() else source)
     if named:
         if named.kind != "observation":

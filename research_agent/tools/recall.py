@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from typing import Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -22,7 +22,9 @@ LIVE_SEGMENTS = "live_segments"
 class RecallArgs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    query: str = Field(min_length=1, description="A topic, in the words you expect in the text; or a handle such as S1203, for the text itself.")
+    query: str = Field(
+        min_length=1, description="A topic, in the words you expect in the text; or a handle such as S1203, for the text itself."
+    )
     kind: Literal["any", "reasoning", "call", "observation", "finding", "plan", "answer"] = Field(
         default="any", description="Only what was thought (reasoning), read (observation), noted (finding), called, planned or answered."
     )
@@ -42,7 +44,7 @@ def recall_tool(archive: Archive, *, budget_tokens: int = BUDGET_TOKENS) -> Base
         since_step: int = 0,
         page: int = 1,
     ) -> tuple[str, Observation]:
-        named = await asyncio.to_thread(archive.get, query.strip())
+        named = archive.get(query.strip())
         if named:
             return _page(named, page, budget_tokens)
         kinds: tuple[Kind, ...] = () if kind == "any" else (kind,)
@@ -50,8 +52,11 @@ def recall_tool(archive: Archive, *, budget_tokens: int = BUDGET_TOKENS) -> Base
         passages = await archive.recall(query, budget_tokens=budget_tokens, kinds=kinds, source=source, since_step=since_step, exclude=live)
         if not passages:
             besides = " besides what you see already" if live else ""
-            return f"Nothing in memory about {query!r}{besides}. Try other words, or search for it.", Observation(summary="nothing recalled")
-        return _observation([(passage.segment, passage.text, 0) for passage in passages], f"{len(passages)} recalled")
+            return f"Nothing in memory about {query!r}{besides}. Try other words, or search for it.", Observation(
+                summary="nothing recalled"
+            )
+        found = [(passage.segment, _with_quote(archive, passage.segment, passage.text)) for passage in passages]
+        return _observation(found, f"{len(found)} recalled")
 
     return StructuredTool.from_function(
         coroutine=recall,
@@ -71,8 +76,10 @@ def _page(segment: Segment, page: int, budget_tokens: int) -> tuple[str, Observa
     if page > len(parts):
         raise ToolException(f"{segment.handle} has {len(parts)} page{'s' if len(parts) > 1 else ''}, there is no page {page}")
     text = parts[page - 1]
-    more_tokens = sum(estimate_tokens(part) for part in parts[page:])
-    return _observation([(segment, text, more_tokens)], f"{segment.handle}, page {page} of {len(parts)}")
+    if len(parts) > 1:
+        after = f"; page={page + 1} is the next" if page < len(parts) else ""
+        text += f"\n[page {page} of {len(parts)}{after}]"
+    return _observation([(segment, text)], f"{segment.handle}, page {page} of {len(parts)}")
 
 
 def _parts(text: str, budget_tokens: int) -> list[str]:
@@ -90,16 +97,38 @@ def _parts(text: str, budget_tokens: int) -> list[str]:
     return parts
 
 
-def _observation(found: list[tuple[Segment, str, int]], summary: str) -> tuple[str, Observation]:
-    """From segments, what of each is shown, and how many of its tokens follow."""
+def _with_quote(archive: Archive, segment: Segment, text: str) -> str:
+    """A finding's claim comes with the words it rests on, and the handle to cite."""
+    if segment.kind != "finding":
+        return text
+    source = archive.get(segment.source)
+    return f"{text}\nquote: {segment.quote}" + (f"\nsource: {source.handle}" if source else "")
+
+
+def _observation(found: Sequence[tuple[Segment, str]], summary: str) -> tuple[str, Observation]:
+    """From segments, and what of each is shown."""
     documents: list[Document] = []
     blocks: list[Shown] = []
-    for segment, text, more_tokens in found:
-        words = segment.quote if segment.kind == "finding" else ""
-        body = f"{text}\nquote: {words}" if words else text
-        title = segment.title if segment.kind == "observation" else " ".join(filter(None, (segment.kind, segment.title)))
+    for segment, text in found:
+        read = segment.kind == "observation"  # only what was read has a handle, and can be cited
+        title = (segment.title or segment.tool) if read else f"your {segment.kind}"
         documents.append(
-            Document(text=body, url=segment.url, title=f"{title} (step {segment.step})", retrieved_at=segment.retrieved_at, origin=segment.id)
+            Document(
+                text=text,
+                url=segment.url,
+                title=f"{title} (step {segment.step})",
+                retrieved_at=segment.retrieved_at,
+                origin=segment.id,
+            )
         )
-        blocks.append(Shown(handle=segment.handle, text=body, title=title, url=segment.url, step=segment.step, more_tokens=more_tokens))
+        blocks.append(
+            Shown(
+                handle=segment.handle if read else "",
+                text=text,
+                title=title,
+                url=segment.url,
+                step=segment.step,
+                trust=segment.trust,
+            )
+        )
     return render(blocks), Observation(documents=tuple(documents), summary=summary)
