@@ -206,6 +206,7 @@ def _system() -> list[str]:
             view += ["--symlink", os.readlink(path), str(path)]
         elif path.is_dir():
             view += ["--ro-bind", str(path), str(path)]
+    view += ["--perms", "0755", "--dir", "/etc"]
     for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "fonts"):
         view += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     prefix = Path(sys.base_prefix).resolve()
