@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from research_agent.config import PROVIDERS
 from research_agent.graphs.ports import Prices
 from research_agent.graphs.tokens import estimate_tokens
 from research_agent.models import catalog
@@ -54,3 +55,9 @@ def test_every_row_says_where_it_is_from() -> None:
 )
 def test_tokens_are_estimated_without_a_tokenizer(text: str, low: int, high: int) -> None:
     assert low <= estimate_tokens(text) <= high
+
+
+def test_the_config_knows_the_same_addresses() -> None:
+    for provider in catalog.providers():
+        row = catalog.lookup(provider, "any")
+        assert (row.base_url, row.api_key_env) == tuple(PROVIDERS[provider])

@@ -229,7 +229,9 @@ async def test_an_overflow_error_teaches_the_window(archive: Archive) -> None:
     counter = iter(range(1000))
 
     def long_page(query: str) -> Observation:
-        return Observation(documents=(Document(text=f"The figure for {query}. " + "Words of some length follow. " * 800, url=query, title=query),))
+        return Observation(
+            documents=(Document(text=f"The figure for {query}. " + "Words of some length follow. " * 800, url=query, title=query),)
+        )
 
     def investigate(messages: list[BaseMessage]) -> AIMessage:
         if sum(len(str(message.content)) for message in messages) > 40_000:
