@@ -23,6 +23,8 @@ class Shown:
     step: int | None = None
     more_tokens: int = 0
     """How much of the document is not shown; `recall(handle)` brings it."""
+    trust: str = "untrusted"
+    """Whose words these are: `own`, or `untrusted`."""
 
 
 def render(blocks: Iterable[Shown]) -> str:
@@ -36,7 +38,7 @@ def _render(block: Shown) -> str:
         attrs["step"] = str(block.step)
     if block.more_tokens:
         attrs["more_tokens"] = str(block.more_tokens)
-    attrs["trust"] = "untrusted"
+    attrs["trust"] = block.trust
     head = " ".join(f'{name}="{html.escape(" ".join(value.split()))}"' for name, value in attrs.items() if value)
     return f"<document {head}>\n{_TAG.sub('< ', block.text)}\n</document>"
 
@@ -54,5 +56,6 @@ def _parse(match: re.Match[str]) -> Shown:
         url=attrs.get("url", ""),
         step=int(attrs["step"]) if "step" in attrs else None,
         more_tokens=int(attrs.get("more_tokens", 0)),
+        trust=attrs.get("trust", "untrusted"),
         text=match["text"],
     )

@@ -10,6 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from research_agent.memory.segment import Kind, Segment
+from research_agent.memory.segment import Passage as Passage
 
 Role = Literal["planner", "investigator", "reviewer", "writer"]
 
@@ -84,15 +85,6 @@ class Observation:
     finding: Finding | None = None
     summary: str = ""
     """One short line for people: `5 results`, `3,204 words`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A piece of an archived segment, as recall returns it."""
-
-    segment: Segment
-    text: str
-    score: float
 
 
 class Archive(Protocol):

@@ -74,7 +74,10 @@ class ResearchState(TypedDict, total=False):
     question: str
     brief: str
     plan: list[SubQuestion]
-    approved: bool
+    feedback: str
+    """A person's word on the last plan; empty if there is none."""
+    attempt: int
+    """Plans made so far."""
     head: list[TurnRef]
     """The fixed messages after the system prompt: the brief, and the memory block once there is one."""
     turns: list[TurnRef]
@@ -83,6 +86,12 @@ class ResearchState(TypedDict, total=False):
     results: Annotated[dict[str, Any], merge]
     step: int
     """Tool calls so far."""
+    turn: int
+    """The investigator's model turns so far."""
+    opened: str
+    """The sub-question whose opening message is in the conversation."""
+    window: int | None
+    """The window a host's overflow error taught, if one did."""
     usage: Usage
     seconds: float
     """Of work, over all resumes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,12 +15,20 @@ Trust = Literal["own", "untrusted"]
 MAX_ORDINALS = 100
 """Segments of one kind that one step may have: a handle is the step and two digits."""
 
+_HANDLE = re.compile(r"\[?S(\d+)(\d\d)\]?")
+
 
 def handle(step: int, ordinal: int) -> str:
     """What the model calls an observation: `S1203` is step 12's fourth. Depends on nothing but where it stands in the run."""
     if not 0 <= ordinal < MAX_ORDINALS:
         raise ValueError(f"ordinal {ordinal}: a step has at most {MAX_ORDINALS} segments of one kind")
     return f"S{step}{ordinal:02d}"
+
+
+def parse_handle(text: str) -> tuple[int, int] | None:
+    """Step and ordinal of a handle, bare or in brackets; None for anything else."""
+    match = _HANDLE.fullmatch(text.strip())
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def content_hash(text: str) -> str:
@@ -63,3 +72,14 @@ class Segment:
     @property
     def handle(self) -> str:
         return handle(self.step, self.ordinal)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of an archived segment, as recall returns it."""
+
+    segment: Segment
+    text: str
+    """Of the segment's own words; `[...]` stands where some between are left out."""
+    score: float
+    """Best first when sorted by it; comparable within one recall only."""

@@ -1,0 +1,238 @@
+"""The loop: one turn of the investigator. It works on the first open sub-question until it replies without calling a tool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from research_agent.memory import Segment, content_hash
+
+from . import prompts, window
+from .calls import NO_USAGE, Emit, Reply, add_usage, call
+from .ports import Context, Model, ModelCallError
+from .state import Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
+
+CALLS_PER_TURN = 16
+"""Parallel calls of one turn; a model that asks for more is told."""
+OVERFLOWS = 3
+"""Compactions that a host's overflow error may force before the run stops."""
+WRITE_TOKENS = 6_000
+"""Output kept back, in money, for the report."""
+
+
+async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Folds the last results into the window, compacts it if it is due, and asks for the next thought."""
+    context = runtime.context
+    turns = [*state["turns"], *_results(state)]
+    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock()}
+    usage = state.get("usage", NO_USAGE)
+    current = next((item for item in state["plan"] if item["status"] == "open"), None)
+    if current is None:
+        return folded
+    if stopped := over_limit(context, state, usage):
+        return {**folded, "stopped": stopped}
+    if state.get("opened") != current["id"]:
+        opening = HumanMessage(prompts.sub_question(current["id"], current["question"]))
+        turns.append(window.keep(opening, context.archive, step=state["step"], opens=True))
+        runtime.stream_writer({"type": "sub_question", **current})
+    try:
+        turn = _Turn(context, state, turns, current, runtime.stream_writer)
+        reply = await turn.take()
+    except ModelCallError as error:
+        failure = Failure(step=state["step"], what="model", reason=error.reason)
+        return {**folded, "turns": turns, "failures": [failure], "stopped": f"the model failed: {error.reason}"}
+    update = await _archived(context, state, current, reply, runtime.stream_writer)
+    return {
+        **folded,
+        **update,
+        "head": turn.head,
+        "turns": [*turn.turns, *update["turns"]],
+        "usage": add_usage(usage, reply.usage),
+        "opened": current["id"],
+        "window": turn.learned_window,
+        "calibration": _calibrated(state.get("calibration", 1.0), turn.estimate, reply),
+        "turn": state.get("turn", 0) + 1,
+    }
+
+
+def route(state: ResearchState) -> list[Send] | Literal["investigate", "review", "write"]:
+    """After a turn: its tool calls, each a task of its own; or the next sub-question; or on to the report."""
+    if state.get("stopped"):
+        return "write"
+    if state["calls"]:
+        current = next(item for item in state["plan"] if item["status"] == "open")
+        live = sorted(window.live_segments(state["turns"]))
+        return [Send("act", {"call": call, "sub_question": current, "live": live}) for call in state["calls"]]
+    return "investigate" if any(item["status"] == "open" for item in state["plan"]) else "review"
+
+
+def over_limit(context: Context, state: ResearchState, usage: Usage) -> str:
+    """The limit that is reached, in words; empty if none is. Money is kept back for the report."""
+    limits = context.limits
+    if state["step"] >= limits.steps:
+        return f"the limit of {limits.steps} steps was reached"
+    if context.clock() >= limits.minutes * 60:
+        return f"the limit of {limits.minutes:g} minutes was reached"
+    used = int(sum(turn["tokens"] for turn in (*state["head"], *state["turns"])) * state.get("calibration", 1.0))
+    usual_usd = usage["usd"] / max(1, usage["calls"])
+    next_usd = max(usual_usd, _usd(context.models["investigator"], used, 2_000))
+    write_usd = max(usual_usd, _usd(context.models["writer"], used, WRITE_TOKENS))
+    if next_usd + write_usd > 0 and usage["usd"] + next_usd + write_usd > limits.usd:
+        return f"the limit of ${limits.usd:g} was reached (${usage['usd']:.3f} spent, the rest kept back for the report)"
+    return ""
+
+
+def _usd(model: Model, input_tokens: int, output_tokens: int) -> float:
+    return (input_tokens * model.prices.miss + output_tokens * model.prices.output) / 1e6
+
+
+def _results(state: ResearchState) -> list[TurnRef]:
+    """The last calls' results, in the order of the calls."""
+    results = state.get("results") or {}
+    return [results[call["id"]] for call in state["calls"] if call["id"] in results]
+
+
+class _Turn:
+    """One model turn: the prompt as it is sent, compacted as often as it must be."""
+
+    def __init__(self, context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, emit: Emit) -> None:
+        self._context, self._state, self._current, self._emit = context, state, current, emit
+        self._model = context.models["investigator"]
+        self._calibration = state.get("calibration", 1.0)
+        self._fixed = window.fixed_tokens(context)
+        self.head, self.turns = list(state["head"]), list(turns)
+        self.learned_window = state.get("window")
+
+    @property
+    def estimate(self) -> int:
+        """Of the prompt's tokens, as this model counts them."""
+        raw = self._fixed + sum(turn["tokens"] for turn in (*self.head, *self.turns))
+        return int(raw * self._calibration)
+
+    async def take(self) -> Reply:
+        marks = self._marks()
+        if self.estimate > marks.high:
+            await self._compact(marks)
+        for _ in range(OVERFLOWS):
+            if self.estimate > marks.cap:
+                await self._compact(marks)
+            if self.estimate > marks.cap:
+                raise ModelCallError(f"the newest turn alone is over the window of {marks.cap} tokens", "overflow")
+            try:
+                messages = window.assemble(self.head, self.turns, self._context.archive)
+                return await call(self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools)
+            except ModelCallError as error:
+                if error.kind != "overflow":
+                    raise
+                self.learned_window = int(min(self._model.window_tokens, self.learned_window or 10**9, self.estimate) * 0.9)
+                marks = self._marks()
+                await self._compact(marks)
+        raise ModelCallError("the host says the prompt is too long, whatever is left out of it", "overflow")
+
+    def _marks(self) -> window.Marks:
+        newest = sum(turn["tokens"] for group in window.whole_turns(self.turns)[-window.NEWEST_TURNS :] for turn in group)
+        kept = newest + window.RECALL_TOKENS + (self.head[0]["tokens"] if self.head else 0)
+        return window.marks(
+            self._model,
+            fixed=self._fixed,
+            kept=kept,
+            step_tokens=window.step_tokens(self.turns),
+            learned_window=self.learned_window,
+        )
+
+    async def _compact(self, marks: window.Marks) -> None:
+        before, count = self.estimate, len(self.turns)
+        self.head, self.turns = await window.compact(
+            self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
+        )
+        gone = count - len(self.turns)
+        self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
+
+
+def _calibrated(old: float, estimate: int, reply: Reply) -> float:
+    """The estimate's factor, moved half-way to what the host reported."""
+    reported = reply.usage["input"] / max(1, reply.usage["calls"])
+    if reported <= 0 or estimate <= 0:
+        return old
+    return min(3.0, max(0.3, old * (1 + reported / estimate) / 2))
+
+
+async def _archived(context: Context, state: ResearchState, current: SubQuestion, reply: Reply, emit: Emit) -> dict[str, Any]:
+    """Archives what the turn thought and asked for, before anything else happens to it; then the state's share of it."""
+    turn, step = state.get("turn", 0) + 1, state["step"]
+    message, faults = _clean(reply.message, context)
+    calls = _calls(message, faults, step, context.limits.steps)
+    segments = []
+    if reasoning := context.redact(reply.reasoning):
+        segments.append(_segment(context, current, step=step, kind="reasoning", ordinal=turn, text=reasoning))
+    for n, item in enumerate(calls):
+        text = f"{item['name']} {json.dumps(item['args'], ensure_ascii=False, sort_keys=True)}"
+        told = {"tool": item["name"], "text": text, "args_hash": content_hash(text)}
+        segments.append(_segment(context, current, step=item["step"], kind="call", ordinal=n, **told))
+    answer = str(message.text).strip()
+    if not calls:
+        segments.append(_segment(context, current, step=step, kind="answer", ordinal=turn, text=answer))
+    await context.archive.archive(segments)
+    ref = window.keep(message, context.archive, step=step, opens=True, segments=[segment.id for segment in segments])
+    usage = add_usage(state.get("usage", NO_USAGE), reply.usage)
+    emit({"type": "turn", "role": "investigator", "reasoning": reasoning, "content": answer, "calls": calls, "usage": usage})
+    if calls:
+        return {"turns": [ref], "calls": calls, "step": calls[-1]["step"]}
+    done = SubQuestion(id=current["id"], question=current["question"], status="done", answer=answer)
+    emit({"type": "sub_question", **done})
+    return {"turns": [ref], "plan": [done if item["id"] == done["id"] else item for item in state["plan"]]}
+
+
+def _segment(context: Context, current: SubQuestion, **fields: Any) -> Segment:
+    return Segment(run=context.run, trust="own", sub_question=current["id"], **fields)
+
+
+def _clean(message: AIMessage, context: Context) -> tuple[AIMessage, dict[str, str]]:
+    """The message without secrets and with every call in one list, its id its own; and what is wrong with a call, by id."""
+    faults: dict[str, str] = {}
+    calls: list[dict[str, Any]] = []
+    for item in (*message.tool_calls, *message.invalid_tool_calls):
+        id, taken = item["id"] or f"call_{len(calls)}", {call["id"] for call in calls}
+        while id in taken:
+            id += "_"
+        args = item["args"] if isinstance(item["args"], dict) else {}
+        if item in message.invalid_tool_calls:
+            faults[id] = "its arguments were cut off or are not valid JSON; make the call again"
+        calls.append({"name": item["name"] or "unnamed", "args": _redacted(args, context), "id": id, "type": "tool_call"})
+    extra = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
+    clean = {
+        "content": _redacted(message.content, context),
+        "additional_kwargs": _redacted(extra, context),
+        "tool_calls": calls,
+        "invalid_tool_calls": [],
+    }
+    return message.model_copy(update=clean), faults
+
+
+def _redacted(value: Any, context: Context) -> Any:
+    """Every string in a JSON value redacted; signed blocks of a provider stay as they are, or it refuses them."""
+    if isinstance(value, str):
+        return context.redact(value)
+    if isinstance(value, list):
+        return [_redacted(item, context) for item in value]
+    if isinstance(value, dict):
+        return value if "signature" in value else {key: _redacted(item, context) for key, item in value.items()}
+    return value
+
+
+def _calls(message: AIMessage, faults: dict[str, str], step: int, limit: int) -> list[Call]:
+    """Each call with its step. One that cannot be run is answered with the reason; it is not run, and none goes over the limit."""
+    calls = []
+    for n, item in enumerate(message.tool_calls, 1):
+        error = faults.get(str(item["id"]), "")
+        if n > CALLS_PER_TURN:
+            error = f"at most {CALLS_PER_TURN} calls at once; make this one again if you still need it"
+        elif step + n > limit:
+            error = f"the limit of {limit} steps is reached"
+        calls.append(Call(id=str(item["id"]), name=item["name"], args=item["args"], step=min(step + n, limit), error=error))
+    return calls

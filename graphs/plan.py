@@ -1,0 +1,84 @@
+"""The plan: what to find out, in which order, and a person's word on it if it is wanted."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from langchain_core.messages import HumanMessage, SystemMessage
+from langgraph.runtime import Runtime
+from langgraph.types import Command, interrupt
+
+from research_agent.memory import Segment
+
+from . import prompts
+from .calls import NO_USAGE, InvalidOutput, add_usage, ask
+from .ports import Context
+from .state import Failure, PlanDraft, ResearchState, SubQuestion
+from .window import keep
+
+MAX_SUB_QUESTIONS = 12
+
+
+async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Asks the planner; a planner that cannot plan leaves the question itself as the plan."""
+    context, emit = runtime.context, runtime.stream_writer
+    question = " ".join(context.redact(state["question"]).split())
+    messages = [SystemMessage(prompts.PLANNER), HumanMessage(prompts.plan(question, feedback=state.get("feedback", "")))]
+    failures: list[Failure] = []
+    reasoning, usage = "", state.get("usage", NO_USAGE)
+    try:
+        draft, reply = await ask(context.models["planner"], messages, PlanDraft, role="planner", emit=emit)
+        reasoning, usage = reply.reasoning, add_usage(usage, reply.usage)
+    except InvalidOutput as error:
+        draft = PlanDraft(brief="", sub_questions=[])
+        usage = add_usage(usage, error.usage)
+        failures = [Failure(step=0, what="plan", reason=f"{error}; the question itself is the plan")]
+        emit({"type": "warning", "text": failures[0]["reason"]})
+    questions = [" ".join(text.split()) for text in draft.sub_questions if text.strip()][:MAX_SUB_QUESTIONS] or [question]
+    items = [SubQuestion(id=str(n), question=context.redact(text), status="open", answer="") for n, text in enumerate(questions, 1)]
+    brief = context.redact(draft.brief)
+    emit({"type": "turn", "role": "planner", "reasoning": reasoning, "content": brief, "calls": [], "usage": usage})
+    emit({"type": "plan", "brief": brief, "plan": items})
+    text = "\n".join(f"{item['id']}. {item['question']}" for item in items)
+    attempt = state.get("attempt", 0)
+    segments = [Segment(run=context.run, step=0, kind="plan", ordinal=attempt, text=text, trust="own")]
+    if reasoning:
+        segments.append(Segment(run=context.run, step=0, kind="reasoning", ordinal=attempt, text=context.redact(reasoning), trust="own"))
+    await context.archive.archive(segments)
+    return {
+        "question": question,
+        "brief": brief,
+        "plan": items,
+        "usage": usage,
+        "failures": failures,
+        "attempt": attempt + 1,
+        "step": 0,
+        "head": [],
+        "turns": [],
+        "calls": [],
+        "seconds": context.clock(),
+    }
+
+
+async def approve(state: ResearchState, runtime: Runtime[Context]) -> Command[Literal["plan", "open"]]:
+    """Waits for a person, if the plan wants approval.
+
+    Resumed with `{"approve": true}`, `{"plan": ["...", ...]}` (these sub-questions instead), or `{"feedback": "..."}` (plan again).
+    """
+    if not runtime.context.approve_plan:
+        return Command(goto="open")
+    answer = interrupt({"type": "approval", "brief": state["brief"], "plan": state["plan"]})
+    if isinstance(answer, dict) and answer.get("feedback"):
+        return Command(goto="plan", update={"feedback": str(answer["feedback"])})
+    if isinstance(answer, dict) and answer.get("plan"):
+        texts = [runtime.context.redact(" ".join(str(text).split())) for text in answer["plan"]]
+        items = [SubQuestion(id=str(n), question=text, status="open", answer="") for n, text in enumerate(texts, 1) if text]
+        runtime.stream_writer({"type": "plan", "brief": state["brief"], "plan": items})
+        return Command(goto="open", update={"plan": items})
+    return Command(goto="open")
+
+
+def open_(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Opens the conversation with the brief: from here on it is only appended to."""
+    text = prompts.brief(state["question"], state["brief"], [(item["id"], item["question"]) for item in state["plan"]])
+    return {"head": [keep(HumanMessage(text), runtime.context.archive, step=0, opens=True)]}

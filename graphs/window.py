@@ -1,0 +1,205 @@
+"""The prompt: what is in it, what it costs, and when it is compacted.
+
+Between compactions it only grows at its end, so that a host's prefix cache holds. A compaction evicts whole turns, all of them
+archived before, and rewrites one block: the findings, the handles of what left, and a recall for the open sub-question.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, message_to_dict, messages_from_dict
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from research_agent.memory import estimate_tokens
+
+from . import prompts
+from .observation import Shown, render
+from .ports import Archive, Context, Model, Prices
+from .state import ResearchState, SubQuestion, TurnRef
+
+NEWEST_TURNS = 4
+"""Whole turns that stay in the prompt through a compaction, if the window can hold them."""
+RECALL_TOKENS = 2_000
+"""Of a memory block's recalled passages."""
+HANDLES, HANDLE_TOKENS = 60, 20
+"""Evicted documents that a memory block lists by handle, the newest; and what a line of them takes."""
+UNPRICED_HIGH_TOKENS = 27_000
+"""The high mark where the model's prices say nothing."""
+MIN_CYCLE_STEPS = 6
+SAFETY = 1.03
+"""On estimated tokens, against the hard cap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """In tokens of the whole prompt."""
+
+    high: int
+    """A prompt above it is compacted."""
+    low: int
+    """What a compaction aims at."""
+    cap: int
+    """Never exceeded: the window less the reserved output."""
+
+    def over(self, calibration: float) -> Marks:
+        """The marks in estimated tokens, where the model counts `calibration` times as many."""
+        return Marks(*(int(mark / calibration) for mark in (self.high, self.low, self.cap)))
+
+
+def keep(message: BaseMessage, archive: Archive, *, step: int, opens: bool, segments: Sequence[str] = ()) -> TurnRef:
+    """Puts a message's body into the archive and returns its reference. What varies between equal runs (ids, timings) stays out."""
+    data = message_to_dict(message)["data"]
+    kept = {k: v for k, v in data.items() if k not in ("id", "usage_metadata", "response_metadata") and v not in (None, "", [], {})}
+    provider = data.get("response_metadata", {}).get("model_provider")
+    if provider:
+        kept["response_metadata"] = {"model_provider": provider}
+    body = json.dumps({"type": message.type, "data": {"content": "", **kept}}, ensure_ascii=False, sort_keys=True)
+    return TurnRef(ref=archive.put_body(body), tokens=message_tokens(message), step=step, opens=opens, segments=list(segments))
+
+
+def load(ref: str, archive: Archive) -> BaseMessage:
+    [message] = messages_from_dict([json.loads(archive.get_body(ref))])
+    return message
+
+
+def message_tokens(message: BaseMessage) -> int:
+    text = message.content if isinstance(message.content, str) else json.dumps(message.content, ensure_ascii=False)
+    reasoning = message.additional_kwargs.get("reasoning_content") or ""
+    calls = getattr(message, "tool_calls", None)
+    return 4 + estimate_tokens(text) + estimate_tokens(reasoning) + (estimate_tokens(json.dumps(calls)) if calls else 0)
+
+
+def system_messages() -> list[BaseMessage]:
+    return [SystemMessage(prompts.INVESTIGATOR)]
+
+
+def assemble(head: Sequence[TurnRef], turns: Sequence[TurnRef], archive: Archive) -> list[BaseMessage]:
+    """The prompt's messages, byte for byte the same for the same references."""
+    return [*system_messages(), *(load(turn["ref"], archive) for turn in (*head, *turns))]
+
+
+def fixed_tokens(context: Context) -> int:
+    """System rules and tool schemas."""
+    schemas = json.dumps([convert_to_openai_tool(tool) for tool in context.tools])
+    return sum(map(message_tokens, system_messages())) + estimate_tokens(schemas)
+
+
+def marks(model: Model, *, fixed: int, kept: int, step_tokens: float, learned_window: int | None = None) -> Marks:
+    """Where to compact, from the model's own prices: the inventory problem of DESIGN.md.
+
+    `fixed` tokens never change in a run, `kept` survive a compaction, `step_tokens` is a step's measured size.
+    """
+    window = min(model.window_tokens, learned_window or model.window_tokens)
+    cap = int((window - min(model.max_output_tokens, window // 3)) / SAFETY)
+    low = fixed + kept
+    cycle = _cycle_steps(model.prices, kept, step_tokens)
+    wanted = UNPRICED_HIGH_TOKENS if cycle is None else low + int(step_tokens * max(cycle, MIN_CYCLE_STEPS))
+    high = min(max(wanted, low + int(step_tokens * MIN_CYCLE_STEPS)), cap)
+    return Marks(high=high, low=min(low, high), cap=cap)
+
+
+def _cycle_steps(prices: Prices, kept: int, step_tokens: float) -> float | None:
+    """Steps between compactions at the least cost, or None where prices do not say."""
+    if prices.miss <= 0:
+        return None
+    if prices.hit <= 0:
+        return math.inf
+    return math.sqrt(2 * kept * max(0.0, prices.miss - prices.hit) / (prices.hit * max(step_tokens, 1.0)))
+
+
+def step_tokens(turns: Sequence[TurnRef]) -> float:
+    """The measured size of a step; a cautious guess before there is one."""
+    steps = len({turn["step"] for turn in turns if turn["step"] > 0})
+    return sum(turn["tokens"] for turn in turns) / steps if steps >= 3 else 3_500.0
+
+
+def live_segments(turns: Sequence[TurnRef]) -> frozenset[str]:
+    return frozenset(segment for turn in turns for segment in turn["segments"])
+
+
+def whole_turns(turns: Sequence[TurnRef]) -> list[list[TurnRef]]:
+    """The turns, a call together with its results."""
+    whole: list[list[TurnRef]] = []
+    for turn in turns:
+        if turn["opens"] or not whole:
+            whole.append([])
+        whole[-1].append(turn)
+    return whole
+
+
+def evict(turns: Sequence[TurnRef], *, keep_tokens: int, hard_tokens: int) -> tuple[list[TurnRef], list[TurnRef]]:
+    """(evicted, kept): the newest whole turns up to `keep_tokens`, at least NEWEST_TURNS of them unless `hard_tokens` forbids."""
+    groups = whole_turns(turns)
+    kept: list[list[TurnRef]] = []
+    size = 0
+    for group in reversed(groups):
+        tokens = sum(turn["tokens"] for turn in group)
+        limit = hard_tokens if len(kept) < NEWEST_TURNS else keep_tokens
+        if kept and size + tokens > limit:
+            break
+        kept.insert(0, group)
+        size += tokens
+    gone = groups[: len(groups) - len(kept)]
+    return [turn for group in gone for turn in group], [turn for group in kept for turn in group]
+
+
+async def compact(
+    context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, *, fixed: int, marks: Marks
+) -> tuple[list[TurnRef], list[TurnRef]]:
+    """(head, turns) after a compaction. Calls no model: the agent's own notes and handles are the summary."""
+    archive, brief = context.archive, state["head"][0]
+    own = "\n\n".join(["\n".join(finding_blocks(archive)), _answers(state["plan"])])
+    recall_tokens = min(RECALL_TOKENS, marks.cap // 8)
+    spoken_for = fixed + brief["tokens"] + estimate_tokens(own) + HANDLE_TOKENS * HANDLES + recall_tokens
+    _, kept = evict(turns, keep_tokens=max(0, marks.low - spoken_for), hard_tokens=max(0, marks.cap - spoken_for))
+    live = live_segments(kept)
+    passages = await archive.recall(current["question"], budget_tokens=recall_tokens, kinds=("observation",), exclude=live)
+    recalled = render(shown(passage.segment.id, passage.text, archive) for passage in passages)
+    text = prompts.memory([own, _handles(archive, live), recalled], prompts.sub_question(current["id"], current["question"]))
+    block = keep(HumanMessage(text), archive, step=state.get("step", 0), opens=True)
+    return [brief, block], kept
+
+
+def shown(segment_id: str, text: str, archive: Archive, *, more_tokens: int = 0) -> Shown:
+    """An archived text as a data block: its handle, its source, and whose words it is."""
+    segment = archive.get(segment_id)
+    if segment is None:
+        raise LookupError(f"segment {segment_id} is not in the archive")
+    own = segment.kind != "observation"
+    return Shown(
+        handle="" if own else segment.handle,
+        title=segment.title or (f"your {segment.kind} at step {segment.step}" if own else segment.tool),
+        url=segment.url,
+        step=segment.step,
+        more_tokens=more_tokens,
+        trust=segment.trust,
+        text=text,
+    )
+
+
+def finding_blocks(archive: Archive, sub_question: str | None = None) -> list[str]:
+    """The findings as prompt blocks, in the order of the run."""
+    blocks = []
+    for finding in archive.find(kind="finding"):
+        source = archive.get(finding.source)
+        if source is not None and sub_question in (None, finding.sub_question):
+            blocks.append(prompts.finding(source.handle, finding.sub_question, finding.text, finding.quote))
+    return blocks
+
+
+def _answers(plan: Sequence[SubQuestion]) -> str:
+    lines = [f"{item['id']}. {item['question']}\n   {prompts.defuse(item['answer'])}" for item in plan if item["answer"]]
+    return "Sub-questions worked on:\n" + "\n".join(lines) if lines else ""
+
+
+def _handles(archive: Archive, live: frozenset[str]) -> str:
+    seen: dict[str, str] = {}
+    for segment in archive.find(kind="observation"):
+        if segment.id not in live and (segment.title or segment.url):
+            seen[segment.url or segment.id] = f"{segment.handle} {prompts.defuse(' '.join((segment.title or segment.url).split()))[:100]}"
+    lines = list(seen.values())[-HANDLES:]
+    return "Read before, a `recall` away:\n" + "\n".join(lines) if lines else ""

@@ -1,0 +1,87 @@
+"""The report's draft, from the findings. Whatever happened before, what was found is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import HumanMessage, SystemMessage
+from langgraph.runtime import Runtime
+
+from research_agent.memory import Segment
+
+from . import prompts, window
+from .calls import NO_USAGE, InvalidOutput, add_usage, ask
+from .observation import render
+from .ports import Archive, Context, ModelCallError
+from .state import Failure, ReportDraft, ResearchState, SectionDraft, SubQuestion
+
+READ_TOKENS = 1_500
+"""Recalled for a sub-question that has no finding."""
+SOURCE_WORDS = 12
+"""What a source's line in the report takes of `max_words`."""
+
+
+async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Asks the writer. With nothing found there is no report; with a writer that fails, the findings themselves are the report."""
+    context, emit = runtime.context, runtime.stream_writer
+    archive, plan, usage = context.archive, state["plan"], state.get("usage", NO_USAGE)
+    stopped = state.get("stopped", "")
+    findings = archive.find(kind="finding")
+    documents = await _read(context, plan, findings)
+    done: dict[str, Any] = {"seconds": context.clock()}
+    if not findings and not documents:
+        return {**done, "report": {}, "stopped": stopped or "no evidence was found"}
+    text = prompts.write(
+        state["question"],
+        [(item["id"], item["question"]) for item in plan],
+        window.finding_blocks(archive),
+        documents,
+        max_words=_words_for_text(context.max_words, state, findings),
+        stopped=stopped,
+    )
+    messages = [SystemMessage(prompts.WRITER), HumanMessage(text)]
+    failures: list[Failure] = []
+    try:
+        draft, reply = await ask(context.models["writer"], messages, ReportDraft, role="writer", emit=emit)
+        usage = add_usage(usage, reply.usage)
+        emit({"type": "turn", "role": "writer", "reasoning": context.redact(reply.reasoning), "content": "", "calls": [], "usage": usage})
+    except (InvalidOutput, ModelCallError) as error:
+        usage = add_usage(usage, error.usage) if isinstance(error, InvalidOutput) else usage
+        failures = [Failure(step=state["step"], what="write", reason=str(error))]
+        stopped = stopped or f"the writer failed ({error}); the report lists the findings as they were noted"
+        draft = from_findings(archive, plan, findings)
+    report = draft.model_dump()
+    await archive.archive([Segment(run=context.run, step=state["step"], kind="answer", ordinal=0, text=draft.answer, trust="own")])
+    return {**done, "report": report, "usage": usage, "failures": failures, "stopped": stopped}
+
+
+def from_findings(archive: Archive, plan: Sequence[SubQuestion], findings: Sequence[Segment]) -> ReportDraft:
+    """The findings as a report, by no model at all."""
+    sections = []
+    for item in plan:
+        lines = [f"{finding.text} [{source.handle}]" for finding in findings if finding.sub_question == item["id"]
+                 if (source := archive.get(finding.source))]  # fmt: skip
+        sections.append(SectionDraft(sub_question=item["id"], text="\n\n".join(lines) or "Nothing was noted on this."))
+    noted = [f"{finding.text} [{source.handle}]" for finding in findings[:3] if (source := archive.get(finding.source))]
+    return ReportDraft(answer=" ".join(noted) or "Nothing was noted.", sections=sections)
+
+
+async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequence[Segment]) -> str:
+    """What was read on the sub-questions that have no finding."""
+    covered = {finding.sub_question for finding in findings}
+    passages: dict[tuple[str, str], Any] = {}
+    for item in plan:
+        if item["id"] not in covered:
+            for passage in await context.archive.recall(item["question"], budget_tokens=READ_TOKENS, kinds=("observation",)):
+                passages.setdefault((passage.segment.id, passage.text), passage)
+    return render(window.shown(passage.segment.id, passage.text, context.archive) for passage in passages.values())
+
+
+def _words_for_text(max_words: int | None, state: ResearchState, findings: Sequence[Segment]) -> int | None:
+    """What of the whole report's words is left for its text, after its title, headings and sources."""
+    if max_words is None:
+        return None
+    headings = sum(len(item["question"].split()) + 3 for item in state["plan"]) + len(state["question"].split()) + 30
+    sources = SOURCE_WORDS * min(8, len({finding.source for finding in findings}) or 4)
+    return max(60, max_words - headings - sources)

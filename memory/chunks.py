@@ -1,0 +1,58 @@
+"""Where a text is cut: at paragraphs where it can, at sentences where it must, and inside one only when it has no end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .tokens import estimate_tokens
+
+CHUNK_TOKENS = 200
+"""What the common embedders read is 256 word pieces; the rest is silently not embedded."""
+Span = tuple[int, int]
+"""Start and end in characters. The spans of one text cover it without a gap."""
+
+_BORDER = re.compile(r"\n\s*\n\s*|\n|(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9À-ÞА-Я])|(?<=[。！？])")
+
+
+def sentences(text: str, *, max_tokens: int = CHUNK_TOKENS) -> list[Span]:
+    """Sentences and lines, each with the white space after it; one that is too long is cut between words."""
+    ends = [match.end() for match in _BORDER.finditer(text)]
+    if not ends or ends[-1] != len(text):
+        ends.append(len(text))
+    spans: list[Span] = []
+    start = 0
+    for end in ends:
+        if end > start:
+            spans.extend(_shorter(text, start, end, max_tokens))
+            start = end
+    return spans
+
+
+def _shorter(text: str, start: int, end: int, max_tokens: int) -> Iterator[Span]:
+    reach = 4 * max_tokens  # no text has fewer than a token in four characters
+    while estimate_tokens(ahead := text[start : min(end, start + reach + 1)]) > max_tokens:
+        size = max(len(ahead) * max_tokens // estimate_tokens(ahead), 1)
+        space = text.rfind(" ", start + size // 2, start + size)
+        cut = space + 1 if space > 0 else start + size
+        yield start, cut
+        start = cut
+    if end > start:
+        yield start, end
+
+
+def chunks(text: str, *, size_tokens: int = CHUNK_TOKENS) -> list[Span]:
+    """Spans of about `size_tokens`. A line's end is taken once a chunk is two thirds full."""
+    spans: list[Span] = []
+    start = end = held = 0
+    for first, last in sentences(text, max_tokens=size_tokens):
+        cost = estimate_tokens(text[first:last])
+        full = held + cost > size_tokens * 1.15
+        if held and (full or (held >= size_tokens * 2 / 3 and text[first - 1] == "\n")):
+            spans.append((start, first))
+            start, held = first, 0
+        end = last
+        held += cost
+    if end > start:
+        spans.append((start, end))
+    return spans

@@ -1,0 +1,277 @@
+"""The ledger: SQLite with a word index. The truth; whatever else there is can be made again from it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .chunks import chunks
+from .errors import ArchiveError, NotArchived
+from .segment import Kind, Segment, content_hash
+from .words import title_key
+
+SCHEMA_VERSION = 1
+_PACK_OVER_BYTES = 1024
+_FIRST_LOOK = 500  # best word matches taken before any filter; a filter that leaves too few looks at all of them
+_COLUMNS = tuple(
+    """id run thread step kind ordinal trust sub_question tool url title retrieved_at tokens args_hash
+    quote source supersedes body""".split()  # noqa: SIM905
+)
+_SCHEMA = """
+CREATE TABLE bodies (hash TEXT PRIMARY KEY, packed INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE segments (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE, run TEXT NOT NULL, thread TEXT NOT NULL, step INTEGER NOT NULL, kind TEXT NOT NULL, ordinal INTEGER NOT NULL,
+  trust TEXT NOT NULL, sub_question TEXT NOT NULL, tool TEXT NOT NULL, url TEXT NOT NULL, title TEXT NOT NULL, retrieved_at TEXT NOT NULL,
+  tokens INTEGER NOT NULL, args_hash TEXT NOT NULL, quote TEXT NOT NULL, source TEXT NOT NULL, supersedes TEXT NOT NULL,
+  body TEXT NOT NULL REFERENCES bodies(hash), title_key TEXT NOT NULL
+);
+CREATE INDEX segments_order ON segments (run, step, kind, ordinal);
+CREATE INDEX segments_url ON segments (run, url) WHERE url != '';
+CREATE INDEX segments_args ON segments (run, args_hash) WHERE args_hash != '';
+CREATE INDEX segments_title ON segments (run, title_key) WHERE title_key != '';
+CREATE INDEX segments_body ON segments (body);
+CREATE TABLE chunks (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, segment INTEGER NOT NULL REFERENCES segments(seq), n INTEGER NOT NULL,
+  start INTEGER NOT NULL, "end" INTEGER NOT NULL, indexed INTEGER NOT NULL DEFAULT 0, UNIQUE (segment, n)
+);
+CREATE INDEX chunks_pending ON chunks (id) WHERE indexed = 0;
+CREATE VIRTUAL TABLE words USING fts5(title, text, tokenize = 'porter unicode61');
+INSERT INTO words (words, rank) VALUES ('rank', 'bm25(1.0, 1.0)');
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which segments of a run may be recalled."""
+
+    run: str
+    kinds: Sequence[Kind] = ()
+    source: str = ""
+    """An id, a handle, or a part of a URL or title."""
+    since_step: int = 0
+    exclude: frozenset[str] = frozenset()
+
+    @property
+    def open(self) -> bool:
+        return not (self.kinds or self.source or self.since_step or self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a segment, as it is indexed."""
+
+    id: int
+    segment: int
+    """The segment's place in the ledger (`seq`)."""
+    n: int
+    title: str
+    text: str
+    key: str = field(default="")
+    """`segment id:n`: what the vector index calls it."""
+
+
+class Ledger:
+    """One SQLite file, one connection, any number of threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA cache_size = -32768")
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            raise ArchiveError(f"{path} cannot be read as a ledger: {error}") from error
+
+    def _migrate(self) -> None:
+        with self._write():
+            version = self._one("PRAGMA user_version")
+            if version == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _write(self) -> Iterator[None]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        rows = self._all(sql, *values)
+        return rows[0][0] if rows else None
+
+    # -- writing
+
+    def add(self, segments: Sequence[Segment]) -> int:
+        """How many were new. All are in, or none is; one that is already there stays as it is."""
+        with self._write():
+            return sum(self._add(segment) for segment in segments)
+
+    def _add(self, segment: Segment) -> bool:
+        body = self._keep(segment.text)
+        values = [*(getattr(segment, name) for name in _COLUMNS[:-1]), body, title_key(segment.title)]
+        cursor = self._db.execute(
+            f"INSERT OR IGNORE INTO segments ({', '.join(_COLUMNS)}, title_key) VALUES ({', '.join('?' * len(values))})",
+            [_storable(value) for value in values],
+        )
+        if not cursor.rowcount:
+            return False
+        seq, title = cursor.lastrowid, _storable(segment.title)
+        for n, (start, end) in enumerate(chunks(segment.text)):
+            row = self._db.execute('INSERT INTO chunks (segment, n, start, "end") VALUES (?, ?, ?, ?)', (seq, n, start, end)).lastrowid
+            words = _storable(segment.text[start:end])
+            self._db.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", (row, title, words))
+        return True
+
+    def _keep(self, text: str) -> str:
+        ref = content_hash(text)
+        if self._one("SELECT 1 FROM bodies WHERE hash = ?", ref) is None:
+            data = text.encode("utf-8", "surrogatepass")
+            packed = len(data) > _PACK_OVER_BYTES
+            self._db.execute("INSERT INTO bodies VALUES (?, ?, ?)", (ref, packed, zlib.compress(data, 3) if packed else data))
+        return ref
+
+    def put_body(self, text: str) -> str:
+        with self._write():
+            return self._keep(text)
+
+    def get_body(self, ref: str) -> str:
+        rows = self._all("SELECT packed, data FROM bodies WHERE hash = ?", ref)
+        if not rows:
+            raise NotArchived(f"no text {ref} in {self._path}")
+        packed, data = rows[0]
+        return (zlib.decompress(data) if packed else bytes(data)).decode("utf-8", "surrogatepass")
+
+    def forget(self, run: str) -> int:
+        """Removes a run's segments and every text that is no other run's. Returns how many segments went."""
+        mine = "SELECT seq FROM segments WHERE run = ?"
+        with self._write():
+            bodies = json.dumps(self._all("SELECT DISTINCT body FROM segments WHERE run = ?", run))
+            self._db.execute(f"DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
+            self._db.execute(f"DELETE FROM chunks WHERE segment IN ({mine})", (run,))
+            count = self._db.execute("DELETE FROM segments WHERE run = ?", (run,)).rowcount
+            if self._one("SELECT 1 FROM segments LIMIT 1"):
+                gone = "hash IN (SELECT value ->> 0 FROM json_each(?)) AND hash NOT IN (SELECT body FROM segments)"
+                self._db.execute(f"DELETE FROM bodies WHERE {gone}", (bodies,))
+            else:  # nobody else is here: what `put_body` kept was this run's too
+                self._db.execute("DELETE FROM bodies")
+            self._db.execute("INSERT INTO words (words) VALUES ('optimize')")  # FTS5 keeps deleted words until it merges
+        self._all("VACUUM")
+        self._all("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
+
+    # -- reading
+
+    def get(self, id: str) -> Segment | None:
+        return next(iter(self._segments("id = ?", id)), None)
+
+    def by_handle(self, run: str, step: int, ordinal: int) -> Segment | None:
+        """The observation of that handle."""
+        where = "run = ? AND step = ? AND ordinal = ? AND kind = 'observation'"
+        return next(iter(self._segments(where, run, step, ordinal)), None)
+
+    def find(self, run: str, kind: Kind, *, url: str = "", args_hash: str = "") -> list[Segment]:
+        where, values = "run = ? AND kind = ?", [run, kind]
+        for column, value in (("url", url), ("args_hash", args_hash)):
+            if value:
+                where, values = f"{where} AND {column} = ?", [*values, value]
+        return self._segments(where, *values)
+
+    def segments(self, run: str) -> Iterator[Segment]:
+        """In the order of the run. Read in pages, so that a long run never stands in memory whole."""
+        keys = self._all("SELECT seq FROM segments WHERE run = ? ORDER BY step, seq", run)
+        for (seq,) in keys:
+            yield from self._segments("seq = ?", seq)
+
+    def at(self, seqs: Sequence[int]) -> dict[int, Segment]:
+        """Segments by their place in the ledger."""
+        listed = json.dumps(list(seqs))
+        rows = self._all("SELECT seq, id FROM segments WHERE seq IN (SELECT value FROM json_each(?))", listed)
+        found = {segment.id: segment for segment in self._segments("seq IN (SELECT value FROM json_each(?))", listed)}
+        return {seq: found[id] for seq, id in rows}
+
+    def _segments(self, where: str, *values: Any) -> list[Segment]:
+        rows = self._all(f"SELECT {', '.join(_COLUMNS)} FROM segments WHERE {where} ORDER BY step, seq", *values)
+        found = []
+        for row in rows:
+            fields = dict(zip(_COLUMNS, row, strict=True))
+            del fields["id"]
+            found.append(Segment(text=self.get_body(fields.pop("body")), **fields))
+        return found
+
+    def search(self, match: str, allowed: Filter, limit: int) -> list[tuple[int, float]]:
+        """Chunks by BM25, best first, with scores above 0. `match` is an FTS5 expression."""
+        where, values = _where(allowed)
+        head = "SELECT c.id, -w.rank FROM"
+        tail = f"JOIN chunks c ON c.id = w.rowid JOIN segments s ON s.seq = c.segment WHERE {where}"
+        first = "(SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?) w"
+        look = max(_FIRST_LOOK, limit)
+        rows = self._all(f"{head} {first} {tail} ORDER BY w.rank LIMIT ?", match, look, *values, limit)
+        if len(rows) < limit and not allowed.open:
+            rows = self._all(f"{head} words w {tail} AND w.words MATCH ? ORDER BY w.rank LIMIT ?", *values, match, limit)
+        return [(id, score) for id, score in rows]
+
+    def chunks(self, ids: Sequence[int]) -> list[Chunk]:
+        """In the order asked for."""
+        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n FROM json_each(?) j
+                 JOIN chunks c ON c.id = j.value JOIN words w ON w.rowid = c.id JOIN segments s ON s.seq = c.segment ORDER BY j.key"""
+        return [Chunk(*row) for row in self._all(sql, json.dumps(list(ids)))]
+
+    def spans(self, segment: int) -> list[tuple[int, int]]:
+        """Where a segment's chunks start and end, in order."""
+        return [(start, end) for start, end in self._all('SELECT start, "end" FROM chunks WHERE segment = ? ORDER BY n', segment)]
+
+    def count(self, run: str) -> tuple[int, int]:
+        """Segments and chunks of a run."""
+        segments = self._one("SELECT count(*) FROM segments WHERE run = ?", run)
+        pieces = self._one("SELECT count(*) FROM chunks c JOIN segments s ON s.seq = c.segment WHERE s.run = ?", run)
+        return segments, pieces
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+def _where(allowed: Filter) -> tuple[str, list[Any]]:
+    where: list[str] = ["s.run = ?"]
+    values: list[Any] = [allowed.run]
+    if allowed.kinds:
+        where.append("s.kind IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(list(allowed.kinds)))
+    if allowed.since_step:
+        where.append("s.step >= ?")
+        values.append(allowed.since_step)
+    if allowed.exclude:
+        where.append("s.id NOT IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(allowed.exclude)))
+    if allowed.source:
+        where.append("(s.id = ? OR instr(lower(s.url), ?) OR instr(lower(s.title), ?))")
+        values.extend((allowed.source, allowed.source.lower(), allowed.source.lower()))
+    return " AND ".join(where), values
+
+
+def _storable(value: Any) -> Any:
+    """SQLite holds no lone surrogates; a title can live without them (bodies keep them)."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,0 +1,89 @@
+"""Texts as words: what a query asks for, and which names a passage holds. Pure, and the same on both sides of a comparison."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_NAME = re.compile(r"[A-Z0-9][\w'’.&-]*(?:[ -](?:(?:of|the|de|la|von|van|and|for|in|on|du|der|al|y|&) ){0,2}[A-Z0-9][\w'’.&-]*)*")
+_PARENTHESES = re.compile(r"\s*\([^()]*\)\s*$")
+
+STOP = frozenset(
+    """a about after all also an and any are as at be because been before being between both but by can could did do does doing done
+    during each else ever for from further get gets had has have having he her here hers him his how i if in into is it its itself
+    just like made make many may me might more most much must my no nor not of off on once one only or other our out over own per
+    please same she should so some such tell than that the their them then there these they this those through to too under until up
+    us use used very was we were what when where whether which while who whom whose why will with within without would you your
+    """.split()  # noqa: SIM905
+)
+"""Words that say how something is asked, not what is asked for."""
+
+
+@lru_cache(maxsize=65536)
+def stem(word: str) -> str:
+    """A lower-case word without its common English endings. Both sides of a comparison are cut alike; nothing more is asked of it."""
+    if len(word) <= 3 or not word.isascii():
+        return word
+    word = word.replace("’", "'").removesuffix("'s")
+    for suffix, replacement in _ENDINGS:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+            return word[: -len(suffix)] + replacement
+    return word
+
+
+_ENDINGS = (
+    ("ational", "ate"),
+    ("ization", "ize"),
+    ("fulness", "ful"),
+    ("iveness", "ive"),
+    ("ations", "ate"),
+    ("ation", "ate"),
+    ("ingly", ""),
+    ("edly", ""),
+    ("ments", ""),
+    ("ment", ""),
+    ("ities", ""),
+    ("ity", ""),
+    ("ings", ""),
+    ("ing", ""),
+    ("ions", ""),
+    ("ion", ""),
+    ("ies", "y"),
+    ("ied", "y"),
+    ("ers", ""),
+    ("er", ""),
+    ("ors", ""),
+    ("or", ""),
+    ("ed", ""),
+    ("es", ""),
+    ("ly", ""),
+    ("s", ""),
+    ("e", ""),
+)
+
+
+def words(text: str) -> list[str]:
+    """Every word of a text, lower-case and cut to its stem, in order."""
+    return [stem(word.lower()) for word in _WORD.findall(text)]
+
+
+def raw_words(text: str) -> list[str]:
+    """Every word of a text, lower-case, in order."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def terms(query: str) -> list[str]:
+    """What a query asks for: its words (unstemmed) without the ones that only ask; all of them if nothing else is left."""
+    every = list(dict.fromkeys(raw_words(query)))
+    return [word for word in every if word not in STOP] or every
+
+
+def names(text: str) -> list[str]:
+    """Names in a text: runs of capitalised words and numbers, with the small words that join them. No sentence is parsed."""
+    return list(dict.fromkeys(match.rstrip(".,'’-") for match in _NAME.findall(text)))
+
+
+def title_key(title: str) -> str:
+    """What titles are matched by: lower-case words, without a trailing `(film)`."""
+    return " ".join(raw_words(_PARENTHESES.sub("", title) or title))

@@ -1,0 +1,5 @@
+"""`python -m research_agent`."""
+
+from research_agent.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""The agent: a config in, an investigation out. Async inside; `run` and `resume` are the sync edge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from langgraph.runtime import RunControl
+
+from research_agent import runs
+from research_agent.config import Config
+from research_agent.events import Event
+from research_agent.session import Result, Session
+
+OnEvent = Callable[[Event], None]
+
+
+class Agent:
+    """Runs and resumes investigations with one config."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def from_config(
+        cls, path: str | Path, *, question: str | None = None, out: str | Path | None = None, overrides: Sequence[str] = ()
+    ) -> Self:
+        """From a YAML file; `overrides` are `key.path=value`. Raises ConfigError."""
+        return cls(Config.load(Path(path), question=question, out=out, overrides=overrides))
+
+    def run(self, question: str | None = None, *, on_event: OnEvent | None = None) -> Result:
+        """Investigates, to the end or a limit. Raises RunError if the run's folder cannot be made."""
+        return asyncio.run(self.arun(question, on_event=on_event))
+
+    async def arun(self, question: str | None = None, *, on_event: OnEvent | None = None, control: RunControl | None = None) -> Result:
+        """As `run`. `control.request_drain()` stops it after the running step, so that it can be resumed."""
+        config = self.config.model_copy(update={"question": question}) if question else self.config
+        run = runs.create(config.out, config.question, config=config.public())
+        return await Session(run, config, on_event or _ignore, control or RunControl()).work(resumed=False)
+
+    async def astream(self, question: str | None = None) -> AsyncIterator[Event]:
+        """The events of a run as they happen; the last is `end`. Closing it early stops the run after its running step."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        control = RunControl()
+        task = asyncio.create_task(self.arun(question, on_event=queue.put_nowait, control=control))
+        task.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+        finally:
+            control.request_drain("the stream was closed")
+            await task
+
+    def resume(self, run: str | Path, *, answer: dict[str, Any] | None = None, on_event: OnEvent | None = None) -> Result:
+        """Goes on where the run was. `answer` is a person's word on its plan (see graphs.plan.approve)."""
+        return asyncio.run(self.aresume(run, answer=answer, on_event=on_event))
+
+    async def aresume(
+        self,
+        run: str | Path,
+        *,
+        answer: dict[str, Any] | None = None,
+        on_event: OnEvent | None = None,
+        control: RunControl | None = None,
+    ) -> Result:
+        found = runs.find(str(run), self.config.out)
+        config = self.config.model_copy(update={"question": found.read()["question"]})
+        return await Session(found, config, on_event or _ignore, control or RunControl()).work(resumed=True, answer=answer)
+
+
+def _ignore(event: Event) -> None:
+    del event

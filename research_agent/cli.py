@@ -1,0 +1,230 @@
+"""The command line. Exit: 0 complete, 1 failed, 2 bad config, 3 incomplete, 130 interrupted.
+
+Heavy imports stand inside the commands: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from research_agent.config import Config
+    from research_agent.session import Result
+
+COMPLETE, FAILED, BAD_CONFIG, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="research-agent",
+    help="Investigates a question over many steps, and hands back a report whose claims can be traced to what it read.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+memory_app = typer.Typer(help="What a run remembers.", no_args_is_help=True)
+app.add_typer(memory_app, name="memory")
+
+Out = Annotated[Path, typer.Option("--out", help="The folder that runs are kept in.")]
+Name = Annotated[str, typer.Argument(metavar="ID", help="A run's id, the beginning of it, or its folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on stdout, progress on stderr.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Changes a setting of the config.")]
+RUNS = Path("runs")
+
+
+class Fault(Exception):
+    """Ends the program: one line on stderr and an exit code."""
+
+    def __init__(self, line: str, code: int) -> None:
+        super().__init__(line)
+        self.code = code
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; see README.md.")],
+    question: Annotated[str | None, typer.Option("--question", "-q", help="Instead of the config's question.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder that the run's folder is made in.")] = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start an investigation."""
+    from research_agent.config import Config
+
+    loaded = Config.load(config, question=question, out=out, overrides=set_ or ())
+    _investigate(loaded, as_json, None, None)
+
+
+@app.command()
+def resume(
+    id: Name,
+    out: Out = RUNS,
+    answer: Annotated[str | None, typer.Option("--answer", help="To a plan that waits: 'yes', or what to change about it.")] = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run where it was."""
+    from research_agent import runs
+    from research_agent.config import Config
+
+    found = runs.find(id, out)
+    record = found.read()
+    mapping = {**record.get("config", {}), "question": record["question"], "out": str(found.folder.parent)}
+    config = Config.from_mapping(mapping, base=Path.cwd(), overrides=set_ or ())
+    _investigate(config, as_json, str(found.folder), _answer(answer))
+
+
+def _answer(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    return {"approve": True} if text.strip().lower() in ("y", "yes", "ok", "approve") else {"feedback": text}
+
+
+def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dict[str, Any] | None) -> NoReturn:
+    """Runs it with the terminal around it, asks for a waiting plan's approval, and exits with the outcome."""
+    from research_agent.commands import investigate
+
+    result, interrupted = investigate(config, as_json=as_json, resumed=resumed, answer=answer)
+    if as_json:
+        _print_json(_told(result))
+    if result.status == "failed":
+        raise Fault(f"research-agent: the run failed: {result.reason}", FAILED)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(COMPLETE if result.status == "complete" else INCOMPLETE)
+
+
+def _told(result: Result) -> dict[str, Any]:
+    report = str(result.report) if result.report else None
+    return {"id": result.id, "folder": str(result.folder), "status": result.status, "reason": result.reason, "report": report}
+
+
+@app.command("list")
+def list_(out: Out = RUNS, as_json: AsJson = False) -> None:
+    """The runs there are."""
+    from research_agent import runs
+
+    rows = [{**run.read(), "status": run.status(), "folder": str(run.folder)} for run in runs.runs(out)]
+    if as_json:
+        keys = ("id", "folder", "status", "reason", "question", "created", "steps", "usd")
+        _print_json([{key: row.get(key) for key in keys} for row in rows])
+        return
+    if not rows:
+        typer.echo(f"no runs in {out}")
+    for row in rows:
+        typer.echo(f"{row['id']}  {row['status']:<11}  {row.get('steps', 0):>4} steps  ${row.get('usd', 0):.2f}  {row['question']}")
+
+
+@app.command()
+def show(id: Name, out: Out = RUNS, as_json: AsJson = False) -> None:
+    """A run: its plan, what it cost, how it stands."""
+    from research_agent import runs
+
+    found = runs.find(id, out)
+    record = {**found.read(), "status": found.status(), "folder": str(found.folder)}
+    if as_json:
+        _print_json(record)
+        return
+    from research_agent.terminal import show_record
+
+    show_record(record)
+
+
+@app.command()
+def report(
+    id: Name,
+    out: Out = RUNS,
+    format: Annotated[str, typer.Option("--format", "-f", help="md or html.")] = "md",
+) -> None:
+    """Print a run's report."""
+    from research_agent import runs
+
+    found = runs.find(id, out)
+    path = found.folder / f"report.{format}"
+    if not path.is_file():
+        raise Fault(f"run {found.id} has no report.{format}; status: {found.status()}", FAILED)
+    typer.echo(path.read_text("utf-8"))
+
+
+@app.command()
+def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete a run, whole."""
+    from research_agent import runs
+
+    found = runs.find(id, out)
+    if not yes:
+        typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
+    runs.forget(found)
+    typer.echo(f"forgot {found.id}")
+
+
+@memory_app.command("search")
+def memory_search(
+    id: Name,
+    query: Annotated[str, typer.Argument(help="What to look for, or a handle such as S1203.")],
+    out: Out = RUNS,
+    tokens: Annotated[int, typer.Option("--tokens", min=50, help="How much to bring back.")] = 1500,
+) -> None:
+    """What a run remembers about something."""
+    import asyncio
+
+    from research_agent.commands import recall
+
+    for line in asyncio.run(recall(id, out, query, tokens)):
+        typer.echo(line)
+
+
+@memory_app.command("rebuild")
+def memory_rebuild(id: Name, out: Out = RUNS) -> None:
+    """Make a run's index anew from its ledger."""
+    import asyncio
+
+    from research_agent.commands import rebuild
+
+    typer.echo(asyncio.run(rebuild(id, out)))
+
+
+@app.command()
+def models() -> None:
+    """The models that are known, with their windows and prices."""
+    from research_agent.terminal import show_models
+
+    show_models()
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def main() -> None:
+    """The console script. Every known fault is one line and a code."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except Exception as error:
+        code = _code(error)
+        if code is None:
+            raise
+        typer.echo(" ".join(str(error).split()), err=True)
+        sys.exit(code)
+
+
+def _code(error: Exception) -> int | None:
+    import click
+
+    if isinstance(error, Fault):
+        return error.code
+    if isinstance(error, click.Abort):
+        return INTERRUPTED
+    if isinstance(error, click.ClickException):
+        return BAD_CONFIG
+    names = {"ConfigError": BAD_CONFIG, "RunError": FAILED, "ArchiveError": FAILED}
+    return next((names[base.__name__] for base in type(error).__mro__ if base.__name__ in names), None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""The config: one frozen object, validated whole. The only reader of the environment.
+
+ConfigError    a config that cannot be run with; one line (config_faults.py)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from research_agent.config_faults import SECRET_NAME, ConfigError, Fault, not_allowed, read
+from research_agent.config_file import anchor, read_file, set_value
+from research_agent.redact import Redactor
+
+__all__ = ["Config", "ConfigError", "ModelConfig", "PricesConfig"]
+
+Provider = Literal[
+    "extractive", "openai", "moonshot", "cometapi", "vllm", "sglang", "deepseek", "anthropic", "openrouter", "ollama", "llamacpp"
+]
+SearchProvider = Literal["folder", "ddgs", "searxng"]
+Role = Literal["planner", "investigator", "reviewer", "writer"]  # as graphs.ports has it; importing that takes a second
+
+
+class ProviderDefaults(NamedTuple):
+    base_url: str | None = None
+    api_key_env: str | None = None
+
+
+PROVIDERS: dict[str, ProviderDefaults] = {
+    "extractive": ProviderDefaults(),
+    "openai": ProviderDefaults("https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "moonshot": ProviderDefaults("https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    "cometapi": ProviderDefaults("https://api.cometapi.com/v1", "COMETAPI_API_KEY"),
+    "deepseek": ProviderDefaults("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    "anthropic": ProviderDefaults("https://api.anthropic.com", "ANTHROPIC_API_KEY"),
+    "openrouter": ProviderDefaults("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    "vllm": ProviderDefaults("http://127.0.0.1:8000/v1"),
+    "sglang": ProviderDefaults("http://127.0.0.1:30000/v1"),
+    "ollama": ProviderDefaults("http://127.0.0.1:11434/v1"),
+    "llamacpp": ProviderDefaults("http://127.0.0.1:8080/v1"),
+}
+"""A provider with a variable here needs its key, unless it is reached at a private address."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_SHOWABLE_VARIABLE = re.compile(r"(?=.*_|.{1,12}$)[A-Z_][A-Z0-9_]{0,63}")
+_SECRET_VARIABLE = re.compile(r".*(API_?KEY|TOKEN|SECRET|PASSWORD)")
+_ALLOW_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?|[0-9A-Fa-f:]+")
+_EMBEDDER = re.compile(r"auto|none|onnx|(sentence-transformers|openai):\S.*")
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    plain = not (parts.query or parts.fragment or parts.username or parts.password or re.search(r"\s", value))
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise ValueError("not a plain http(s) address")
+    _ = parts.port  # raises ValueError when it is no port
+    return value.rstrip("/")
+
+
+def _matching(pattern: re.Pattern[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError("does not match")
+        return value
+
+    return AfterValidator(check)
+
+
+def _path(value: object) -> object:
+    if isinstance(value, str) and value.strip() and "\0" not in value:
+        return Path(value).expanduser()
+    return value
+
+
+Url = Annotated[str, AfterValidator(_http_url)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+_A_URL = "an address like http://127.0.0.1:8000/v1, without credentials, query or fragment"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+
+class PricesConfig(_Part):
+    """Dollars per million tokens."""
+
+    miss: float = Field(default=0.0, ge=0, description="dollars per million input tokens, 0 or more")
+    hit: float = Field(default=0.0, ge=0, description="dollars per million cached input tokens, 0 or more")
+    output: float = Field(default=0.0, ge=0, description="dollars per million output tokens, 0 or more")
+
+
+class ModelConfig(_Part):
+    """A model as the config names it. What is None comes from the catalog."""
+
+    provider: Provider = Field(default="extractive", description=f"one of {', '.join(get_args(Provider))}")
+    name: str = Field(default="", description="the model's name as its host calls it")
+    base_url: Url | None = Field(default=None, description=_A_URL)
+    api_key_env: Annotated[str, _matching(_VARIABLE)] | None = Field(
+        default=None, description="the NAME of the environment variable that holds the key, such as OPENAI_API_KEY, never the key"
+    )
+    window_tokens: int | None = Field(default=None, ge=1000, description="a number of tokens, 1000 or more")
+    max_output_tokens: int | None = Field(default=None, ge=1, description="a number of tokens, 1 or more")
+    prices: PricesConfig | None = Field(default=None, description="a mapping of miss, hit and output")
+    params: dict[str, Any] = Field(default_factory=dict, description="a mapping of request parameters, such as {temperature: 1.0}")
+
+    @property
+    def url(self) -> str | None:
+        """Where it is reached: as given, else the provider's own address."""
+        return self.base_url or PROVIDERS[self.provider].base_url
+
+    @property
+    def key_variable(self) -> str | None:
+        """The variable its key is read from. A provider's own variable is not sent to a private address: there it is named or not used."""
+        if self.provider == "extractive":
+            return None
+        return self.api_key_env or (None if self.is_private else PROVIDERS[self.provider].api_key_env)
+
+    @property
+    def is_private(self) -> bool:
+        """Reached on this machine or a private network."""
+        host = (urlsplit(self.url or "").hostname or "").rstrip(".")
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return "." not in host or host.endswith((".localhost", ".local", ".internal", ".lan", ".home.arpa"))
+        return address.is_private or address.is_loopback or address.is_link_local
+
+
+class SearchConfig(_Part):
+    providers: tuple[SearchProvider, ...] = Field(
+        default=("folder",), strict=False, min_length=1, description=f"a list of {', '.join(get_args(SearchProvider))}"
+    )
+    folder: FilePath | None = Field(default=None, strict=False, description="a folder of documents to search")
+    searxng_url: Url | None = Field(default=None, description="the address of a SearXNG server, like http://127.0.0.1:8080")
+
+
+class ScrapeConfig(_Part):
+    allow_hosts: tuple[Annotated[str, _matching(_ALLOW_HOST)], ...] = Field(
+        default=(), strict=False, description="a list of private hosts that may be read, each host or host:port"
+    )
+
+
+class PythonConfig(_Part):
+    enabled: bool = Field(default=True, description="true or false")
+
+
+class MemoryConfig(_Part):
+    embedder: Annotated[str, _matching(_EMBEDDER)] = Field(
+        default="auto", description="auto, none, onnx, sentence-transformers:NAME-or-path or openai:NAME"
+    )
+    also: tuple[FilePath, ...] = Field(default=(), strict=False, description="a list of folders of earlier runs")
+
+
+class StoreConfig(_Part):
+    checkpoints: None = Field(default=None, description="null, which is the run's folder (PostgreSQL is not built yet)")
+    vectors: None = Field(default=None, description="null, which is the run's folder (a Chroma server is not built yet)")
+
+
+class LimitsConfig(_Part):
+    usd: float = Field(default=2.0, ge=0, description="a number of dollars, 0 or more")
+    steps: int = Field(default=300, ge=1, description="a whole number of tool calls, 1 or more")
+    minutes: float = Field(default=120.0, gt=0, description="a number of minutes, more than 0")
+
+
+class ReportConfig(_Part):
+    formats: tuple[Literal["md", "html"], ...] = Field(
+        default=("md", "html"), strict=False, min_length=1, description="a list of md, html (docx and pdf are not built yet)"
+    )
+    max_words: int | None = Field(default=None, ge=50, description="a whole number of words, 50 or more, or null")
+
+
+class GuardsConfig(_Part):
+    loops: bool = Field(default=True, description="true or false")
+
+
+class Config(_Part):
+    """One investigation's settings."""
+
+    question: str = Field(min_length=1, description="the question to investigate, a text that is not empty")
+    model: ModelConfig = Field(default=ModelConfig(), description="a mapping, such as {provider: extractive}")
+    roles: dict[Role, ModelConfig] = Field(default_factory=dict, description=f"a mapping of {', '.join(get_args(Role))} to model settings")
+    search: SearchConfig = Field(default=SearchConfig(), description="a mapping, such as {providers: [folder], folder: ./docs}")
+    scrape: ScrapeConfig = Field(default=ScrapeConfig(), description="a mapping, such as {allow_hosts: []}")
+    python: PythonConfig = Field(default=PythonConfig(), description="a mapping, such as {enabled: true}")
+    memory: MemoryConfig = Field(default=MemoryConfig(), description="a mapping, such as {embedder: auto}")
+    store: StoreConfig = Field(default=StoreConfig(), description="a mapping, such as {checkpoints: null}")
+    cache: FilePath = Field(default=Path(".research_agent"), strict=False, description="a folder that is safe to delete")
+    limits: LimitsConfig = Field(default=LimitsConfig(), description="a mapping, such as {usd: 2.00, steps: 300, minutes: 120}")
+    approve_plan: bool = Field(default=False, description="true or false")
+    report: ReportConfig = Field(default=ReportConfig(), description="a mapping, such as {formats: [md, html]}")
+    guards: GuardsConfig = Field(default=GuardsConfig(), description="a mapping, such as {loops: true}")
+    out: FilePath = Field(default=Path("runs"), strict=False, description="the folder that runs are kept in")
+
+    @classmethod
+    def load(cls, path: Path | None, *, question: str | None = None, out: str | Path | None = None, overrides: Sequence[str] = ()) -> Self:
+        """The config of a file, changed by `overrides` (`limits.usd=1`, values typed as YAML), then by `question` and `out`."""
+        mapping = read_file(path) if path is not None else {}
+        if path is not None:
+            anchor(mapping, path.parent)
+        set_here: dict[str, str] = {}
+        for override in overrides:
+            set_here[set_value(mapping, override)] = "--set "
+        for key, value in (("question", question), ("out", None if out is None else str(out))):
+            if value is not None:
+                mapping[key] = value
+                set_here[key] = "--"
+        return cls._checked(mapping, origin="" if path is None else f"{path}: ", set_here=set_here)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], *, base: Path, overrides: Sequence[str] = ()) -> Self:
+        """A config as `public` gave it, or as an application holds it. Relative folders to search are taken from `base`."""
+        own = {key: dict(value) if isinstance(value, Mapping) else value for key, value in mapping.items()}
+        anchor(own, base)
+        return cls._checked(own, origin="", set_here={set_value(own, override): "--set " for override in overrides})
+
+    @classmethod
+    def _checked(cls, mapping: dict[str, Any], *, origin: str, set_here: Mapping[str, str]) -> Self:
+        try:
+            config = cls.model_validate(mapping)
+            faults = _faults(config)
+        except ValidationError as error:
+            config, faults = None, read(error.errors(include_url=False, include_context=False), cls)
+        if config is None or faults:
+            told = [(_origin_of(fault.key, set_here), fault) for fault in faults]
+            in_file = "; ".join(str(fault) for prefix, fault in told if not prefix)
+            elsewhere = "; ".join(f"{prefix}{fault}" for prefix, fault in told if prefix)
+            raise ConfigError("; ".join(part for part in (origin + in_file if in_file else "", elsewhere) if part))
+        return config
+
+    def model_for(self, role: Role) -> ModelConfig:
+        """The model of a role: its own settings over `model`'s. What belongs to another provider or model is not carried over."""
+        own = self.roles.get(role)
+        if own is None:
+            return self.model
+        given = {name: getattr(own, name) for name in own.model_fields_set}
+        inherited = {name: getattr(self.model, name) for name in self.model.model_fields_set}
+        if given.get("provider", self.model.provider) != self.model.provider:
+            inherited = {}
+        elif given.get("name", self.model.name) != self.model.name:
+            inherited = {name: value for name, value in inherited.items() if name in ("provider", "base_url", "api_key_env")}
+        return ModelConfig.model_validate({**inherited, **given})
+
+    @staticmethod
+    def api_key(model: ModelConfig) -> SecretStr | None:
+        """The key, read now; None where none is needed or set."""
+        value = os.environ.get(model.key_variable or "", "").strip()
+        return SecretStr(value) if value else None
+
+    @staticmethod
+    def secrets(*models: ModelConfig) -> tuple[str, ...]:
+        """The values that must not be written down: these models' keys, and every variable whose name says that it is secret."""
+        named = {variable for model in models if (variable := model.key_variable)}
+        return tuple(value for name, value in os.environ.items() if value and (name in named or _SECRET_VARIABLE.fullmatch(name)))
+
+    def public(self) -> dict[str, Any]:
+        """The settings as plain JSON, without secrets; `from_mapping` reads them back."""
+        return cast(dict[str, Any], _redacted(self.model_dump(mode="json", exclude_unset=True), Redactor()))
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
+    if isinstance(value, dict):
+        return {key: _redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redacted(item, redact) for item in value]
+    return redact(value) if isinstance(value, str) else value
+
+
+def _origin_of(key: str, set_here: Mapping[str, str]) -> str:
+    return next((origin for name, origin in set_here.items() if key == name or key.startswith(f"{name}.")), "")
+
+
+def _faults(config: Config) -> list[Fault]:
+    """What only shows once the parts are seen together, or beside the machine."""
+    faults = _search_faults(config.search)
+    faults += [
+        not_allowed(f"memory.also.{number}", str(folder), "a folder of an earlier run, which exists")
+        for number, folder in enumerate(config.memory.also)
+        if not folder.is_dir()
+    ]
+    faults += [
+        not_allowed(key, str(path), "a folder, not a file")
+        for key, path in (("out", config.out), ("cache", config.cache))
+        if path.is_file()
+    ]
+    used = {"model": config.model} if set(config.roles) != set(get_args(Role)) else {}
+    for where, model in {**used, **{f"roles.{role}": config.model_for(role) for role in config.roles}}.items():
+        faults += _model_faults(where, model)
+    return faults
+
+
+def _search_faults(search: SearchConfig) -> list[Fault]:
+    faults = []
+    if "folder" in search.providers and search.folder is None:
+        faults.append(not_allowed("search.folder", None, "a folder of documents, which the provider 'folder' searches"))
+    if search.folder is not None and not search.folder.is_dir():
+        faults.append(not_allowed("search.folder", str(search.folder), "a folder of documents, which exists"))
+    if "searxng" in search.providers and search.searxng_url is None:
+        allowed = "the address of the server that the provider 'searxng' asks, like http://127.0.0.1:8080"
+        faults.append(not_allowed("search.searxng_url", None, allowed))
+    return faults
+
+
+def _model_faults(where: str, model: ModelConfig) -> list[Fault]:
+    faults = []
+    if model.provider != "extractive" and not model.name:
+        faults.append(Fault(f"{where}.name", f"missing: the model's name as {model.provider} calls it"))
+    window, output = model.window_tokens, model.max_output_tokens
+    if window and output and output >= window:
+        faults.append(not_allowed(f"{where}.max_output_tokens", output, f"less than window_tokens, which is {window}"))
+    for name in model.params:
+        if SECRET_NAME.search(name):
+            faults.append(not_allowed(f"{where}.params.{name}", "", "keys are never written here; api_key_env takes the variable's NAME"))
+    variable = model.key_variable
+    if variable and not model.is_private and Config.api_key(model) is None:
+        if not _SHOWABLE_VARIABLE.fullmatch(variable):
+            what = "the value (not shown) names no variable that is set: the NAME of the variable that holds the key, never the key"
+            faults.append(Fault(f"{where}.api_key_env", what))
+        else:
+            what = f"the environment variable {variable} is not set: provider '{model.provider}' needs a key in it"
+            faults.append(Fault(f"{where}.api_key_env", what))
+    return faults

@@ -1,0 +1,300 @@
+"""The HTTP client for pages nobody vouches for. It goes to public addresses only, and comes back in bounded time with bounded bytes.
+
+    Refused       our rules forbid the address: scheme, credentials, a private or otherwise closed address
+    FetchFailed   the other side: no such host, no connection, broken TLS, too slow, too large, too many redirects
+
+Each carries one line that a model can act on. An HTTP error status is neither: it is a `Fetched` with that status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import httpcore
+import httpx
+
+from research_agent.addresses import closed, literal
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Host name and port to IP addresses. Raises OSError when the name has none."""
+
+USER_AGENT = "Mozilla/5.0 (compatible; research-agent/0.1)"
+_PORTS = {"http": 80, "https": 443}
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class Refused(Exception):
+    """An address that our rules forbid: one line with the reason."""
+
+
+class FetchFailed(Exception):
+    """A fetch that did not work: one line with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer, whatever its status."""
+
+    url: str
+    """Where it came from, after redirects."""
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    retrieved_at: str
+    """ISO 8601, UTC."""
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def charset(self) -> str:
+        return httpx.Response(self.status, headers=dict(self.headers)).charset_encoding or ""
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading the CA bundle takes 20 ms: once, and not before it is needed."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def utc_now() -> str:
+    """ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """The system's resolver."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class _Backend(httpcore.AsyncNetworkBackend):
+    """Resolves once, checks, and connects to the address it checked: a second answer of the same name server changes nothing.
+
+    TLS and the Host header keep the name; only the TCP connection is to the pinned address.
+    """
+
+    def __init__(self, allow_hosts: frozenset[str], resolver: Resolver) -> None:
+        self._allow_hosts = allow_hosts
+        self._resolver = resolver
+        self._tcp = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's signature)
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
+        for address in await self._open_addresses(host, port):
+            try:
+                return await self._tcp.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError("the name has no address")
+
+    async def _open_addresses(self, host: str, port: int) -> Sequence[str]:
+        number = literal(host)
+        try:
+            addresses = [number] if number else await self._resolver(host, port)
+        except (OSError, UnicodeError) as error:
+            raise FetchFailed(f"no such host: {host}") from error
+        if host in self._allow_hosts or _host_port(host, port) in self._allow_hosts:
+            return addresses
+        reasons = {address: closed(address) for address in addresses}
+        public = [address for address, reason in reasons.items() if not reason]
+        if not public and reasons:
+            address, reason = next(iter(reasons.items()))
+            where = host if host == address else f"{host} ({address})"
+            raise Refused(f"{where} is a {reason} address; only public ones are fetched, or hosts named in scrape.allow_hosts")
+        return public
+
+
+class Client:
+    """Fetches with GET. Belongs to one event loop; keeps connections, but no cookies. Use it as a context manager, or close it."""
+
+    def __init__(
+        self,
+        *,
+        allow_hosts: Iterable[str] = (),
+        max_bytes: int = 20_000_000,
+        timeout_s: float = 30.0,
+        max_redirects: int = 8,
+        resolver: Resolver = resolve,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`allow_hosts`: host or host:port, literally as in a URL; they alone may be private. `max_bytes`: of a body once
+        decompressed. `timeout_s`: for one `get` with all its redirects."""
+        self._backend = _Backend(frozenset(host.lower() for host in allow_hosts), resolver)
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._max_redirects = max_redirects
+        self._tls = tls
+        self._opened: httpcore.AsyncConnectionPool | None = None
+
+    @property
+    def _pool(self) -> httpcore.AsyncConnectionPool:
+        if self._opened is None:
+            tls = self._tls or _tls()
+            self._opened = httpcore.AsyncConnectionPool(
+                ssl_context=tls,
+                max_connections=32,
+                max_keepalive_connections=8,
+                keepalive_expiry=10.0,
+                http2=True,
+                network_backend=self._backend,
+            )
+        return self._opened
+
+    async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Fetched:
+        """Raises Refused and FetchFailed. `headers` are sent to the first host only."""
+        target = _checked(url)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                for _ in range(self._max_redirects + 1):
+                    answer = await self._get_one(target, headers or {})
+                    location = answer.headers.get("location")
+                    if answer.status not in _REDIRECTS or not location:
+                        return answer
+                    before, target = target, _checked(location, base=target)
+                    if _origin(before) != _origin(target):
+                        headers = None
+        except TimeoutError as error:
+            raise FetchFailed(f"{target.host} took longer than {self._timeout_s:g} s") from error
+        except httpcore.TimeoutException as error:
+            raise FetchFailed(f"{target.host} did not answer in time") from error
+        except httpcore.ConnectError as error:
+            raise FetchFailed(f"no connection to {target.host}: {error}") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+            raise FetchFailed(f"the connection to {target.host} broke: {error or type(error).__name__}") from error
+        raise FetchFailed(f"more than {self._max_redirects} redirects, the last to {target}")
+
+    async def _get_one(self, url: httpx.URL, extra: Mapping[str, str]) -> Fetched:
+        headers = httpx.Headers(
+            {
+                "Host": url.netloc.decode("ascii"),
+                "User-Agent": USER_AGENT,
+                "Accept": "text/html,application/xhtml+xml,application/pdf;q=0.9,text/*;q=0.9,*/*;q=0.5",
+                "Accept-Encoding": "gzip, deflate",
+            }
+        )
+        headers.update(extra)
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        connect_s = min(10.0, self._timeout_s)
+        request = httpcore.Request(
+            "GET", target, headers=headers.raw, extensions={"timeout": {"connect": connect_s, "read": self._timeout_s}}
+        )
+        response = await self._pool.handle_async_request(request)
+        try:
+            received = {name.lower(): value for name, value in httpx.Headers(response.headers).items()}
+            if response.status in _REDIRECTS and "location" in received:
+                return Fetched(str(url), response.status, received, b"", utc_now())
+            body = await self._body(url, response.aiter_stream(), received.get("content-encoding", ""))
+            return Fetched(str(url), response.status, received, body, utc_now())
+        finally:
+            await response.aclose()
+
+    async def _body(self, url: httpx.URL, chunks: AsyncIterator[bytes], encoding: str) -> bytes:
+        """Unpacks as it reads, never more than is allowed: a bomb does not get to go off."""
+        if encoding.strip().lower() not in _ENCODINGS:
+            raise FetchFailed(f"{url.host} sent a body in an encoding that was not asked for: {encoding[:40]}")
+        body, packed = bytearray(), _Body(encoding.strip().lower())
+        async for chunk in chunks:
+            try:
+                body += packed.feed(chunk, self._max_bytes + 1 - len(body))
+            except zlib.error as error:
+                raise FetchFailed(f"{url.host} sent a body that does not decompress") from error
+            if len(body) > self._max_bytes:
+                raise FetchFailed(f"{url} is larger than {self._max_bytes / 1e6:g} MB")
+        if not packed.whole:
+            raise FetchFailed(f"{url.host} sent a compressed body that ends too early")
+        return bytes(body)
+
+    async def aclose(self) -> None:
+        if self._opened is not None:
+            await self._opened.aclose()
+            self._opened = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+
+def _checked(url: str, *, base: httpx.URL | None = None) -> httpx.URL:
+    try:
+        target = base.join(url) if base else httpx.URL(url.strip())
+    except (httpx.InvalidURL, ValueError) as error:  # ValueError: a relative redirect that is no path
+        raise Refused(f"not a URL that can be fetched: {url[:200]!r}") from error
+    if target.scheme not in _PORTS:
+        raise Refused(f"only http and https are fetched, not {target.scheme or 'a URL without scheme'}: {url[:200]!r}")
+    if target.userinfo:
+        raise Refused("a URL with a user name or password in it is not fetched")
+    if not target.host or "%" in target.host:
+        raise Refused(f"a URL without a proper host: {url[:200]!r}")
+    if target.port is not None and not 0 < target.port < 65536:
+        raise Refused(f"a port that does not exist: {url[:200]!r}")
+    return target.copy_with(fragment=None)
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or _PORTS[url.scheme]
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Body:
+    """Unpacks a body piece by piece, never further than `limit` bytes. Only what `Accept-Encoding` asks for."""
+
+    def __init__(self, encoding: str) -> None:
+        self._modes = _ENCODINGS[encoding]
+        self._unpack = zlib.decompressobj(self._modes[0]) if self._modes else None
+        self._begun = False
+
+    def feed(self, piece: bytes, limit: int) -> bytes:
+        """Raises zlib.error."""
+        if self._unpack is None:
+            return piece
+        try:
+            unpacked = self._unpack.decompress(piece, limit)
+        except zlib.error:
+            if self._begun or len(self._modes) == 1:
+                raise
+            self._unpack = zlib.decompressobj(self._modes[1])
+            unpacked = self._unpack.decompress(piece, limit)
+        self._begun = True
+        while self._unpack.unused_data and len(unpacked) < limit:  # gzip may have several members
+            rest = self._unpack.unused_data
+            self._unpack = zlib.decompressobj(self._modes[0])
+            unpacked += self._unpack.decompress(rest, limit - len(unpacked))
+        return unpacked
+
+    @property
+    def whole(self) -> bool:
+        return self._unpack is None or self._unpack.eof or not self._begun
+
+
+_GZIP = zlib.MAX_WBITS | 16
+_ENCODINGS: dict[str, tuple[int, ...]] = {
+    "": (),
+    "identity": (),
+    "gzip": (_GZIP,),
+    "x-gzip": (_GZIP,),
+    "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),  # zlib in the standard, raw on some servers; the first bytes tell
+}

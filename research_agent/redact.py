@@ -1,0 +1,60 @@
+"""Secrets leave a text before it is stored, logged or shown: the values that are known, and what has a key's shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MARK = "[redacted]"
+MIN_SECRET_CHARS = 6
+"""A shorter value is no secret worth the harm of cutting it out of every word."""
+
+_EDGE = r"(?<![A-Za-z0-9])"
+# Each alternative starts with a literal, so that a megabyte of prose is one quick pass; quantifiers are bounded.
+_WHOLE = re.compile(
+    "|".join(
+        (
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,20000}?(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)",
+            _EDGE + r"sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{16,256}",
+            _EDGE + r"[sr]k_(?:live|test)_[A-Za-z0-9]{10,128}",
+            _EDGE + r"tvly-[A-Za-z0-9_-]{10,128}",
+            _EDGE + r"(?:hf|gsk|r8|npm|glpat|lsv2_pt|lsv2_sk)[_-](?=[A-Za-z_-]{0,100}[0-9])[A-Za-z0-9_-]{20,200}",
+            _EDGE + r"xai-[A-Za-z0-9]{20,200}",
+            _EDGE + r"AIza[A-Za-z0-9_-]{30,60}",
+            _EDGE + r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
+            _EDGE + r"gh[pousr]_[A-Za-z0-9]{20,255}",
+            _EDGE + r"github_pat_[A-Za-z0-9_]{20,255}",
+            _EDGE + r"xox[abeoprs]-[A-Za-z0-9-]{10,250}",
+            _EDGE + r"eyJ[A-Za-z0-9_-]{10,4000}\.eyJ[A-Za-z0-9_-]{5,8000}\.[A-Za-z0-9_-]{0,2000}",
+        )
+    )
+)
+_AUTHORIZATION = re.compile(
+    r"(?i)(\bauthorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:(?:bearer|basic|token)\s{1,3})?)(?!\[redacted\])[^\s\"',;]{6,4000}"
+)
+_BEARER = re.compile(r"(?i)(\bbearer\s{1,3})(?=[a-z._~+/=-]{0,200}[0-9])[A-Za-z0-9._~+/=-]{16,4000}")
+_NAMED = re.compile(
+    r"(?i)(\b(?:x-)?(?:api[_-]?key|access[_-]?token|auth[_-]?token|client[_-]?secret|secret[_-]?key|password|passwd)[\"']?\s{0,3}[:=]\s{0,3}[\"']?)"
+    r"(?=[^\s\"'&,;<>]{0,60}[0-9])(?!\[redacted\])[A-Za-z0-9._~+/=!@#$%^*-]{12,500}"
+)
+_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@:\"'<>]{0,200}:[^\s/@\"'<>]{1,500}@")
+
+
+class Redactor:
+    """Text without secrets. Called twice on a text, it changes nothing the second time."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({s.strip() for s in secrets if len(s.strip()) >= MIN_SECRET_CHARS}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def __call__(self, text: str) -> str:
+        if self._known is not None:
+            text = self._known.sub(MARK, text)
+        text = _WHOLE.sub(MARK, text)
+        text = _AUTHORIZATION.sub(rf"\1{MARK}", text)
+        text = _BEARER.sub(rf"\1{MARK}", text)
+        text = _NAMED.sub(rf"\1{MARK}", text)
+        return _IN_URL.sub(rf"\1{MARK}@", text)
+
+    def __repr__(self) -> str:
+        return "Redactor()"

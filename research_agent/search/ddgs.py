@@ -1,0 +1,46 @@
+"""Search through `ddgs`, which asks several public engines and needs no key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from research_agent.graphs.ports import Document
+from research_agent.net import utc_now
+from research_agent.search.provider import SearchFailed
+
+TIMEOUT_S = 25.0
+
+
+def _ask(query: str, limit: int) -> list[Mapping[str, str]]:
+    """Rows of `title`, `href`, `body`. Blocks. Raises SearchFailed; finding nothing, which is an exception there, is an empty list here."""
+    from ddgs import DDGS
+    from ddgs.exceptions import DDGSException, RatelimitException, TimeoutException
+
+    try:
+        return list(DDGS(timeout=10).text(query, max_results=limit))
+    except RatelimitException as error:
+        raise SearchFailed("rate limit; try again in a minute") from error
+    except TimeoutException as error:
+        raise SearchFailed("the search engines did not answer in time") from error
+    except DDGSException as error:
+        if "no results found" in str(error).lower():
+            return []
+        raise SearchFailed(" ".join(str(error).split())[:200] or type(error).__name__) from error
+
+
+class Ddgs:
+    name = "ddgs"
+
+    def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+
+    async def search(self, query: str, *, limit: int) -> list[Document]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                rows = await asyncio.to_thread(_ask, query, limit)
+        except TimeoutError as error:
+            raise SearchFailed(f"no answer in {self._timeout_s:g} s") from error
+        now = utc_now()
+        found = [Document(text=row.get("body", ""), url=row.get("href", ""), title=row.get("title", ""), retrieved_at=now) for row in rows]
+        return [document for document in found if document.url][:limit]

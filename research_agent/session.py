@@ -1,0 +1,216 @@
+"""One session of work on a run, a start or a resume: opens what it needs, drives the graph, writes down what came of it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+from langgraph.types import Command
+
+from research_agent.config import Config
+from research_agent.event_log import EventLog
+from research_agent.events import STREAMED_ONLY, Event
+from research_agent.graphs.build import ResearchGraph, build_research_graph
+from research_agent.graphs.calls import NO_USAGE
+from research_agent.graphs.ports import Context, Limits
+from research_agent.graphs.state import ResearchState
+from research_agent.graphs.write import from_findings
+from research_agent.memory import Archive, ArchiveError
+from research_agent.memory.embedders import choose
+from research_agent.models.load import load_roles
+from research_agent.redact import Redactor
+from research_agent.report import ReportInput, build
+from research_agent.runs import Run, now
+from research_agent.tools.registry import Toolbox, open_tools
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+Status = Literal["complete", "incomplete", "failed"]
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a session ended."""
+
+    id: str
+    folder: Path
+    status: Status
+    reason: str
+    """Why it is not complete; empty if it is."""
+    report: Path | None
+    answer: str
+    """The report's short answer."""
+    waiting: bool = False
+    """For a person's word on the plan."""
+
+
+class Session:
+    """Works on one run until it ends, is stopped, or waits for a person."""
+
+    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
+        self._run, self._config, self._control = run, config, control
+        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ("planner", "investigator", "reviewer", "writer"))))
+        self._tell = emit
+        self._log = EventLog(run.events, self._redact)
+        self._warnings: list[str] = []
+        self._started = time.monotonic()
+        self._seconds_before = 0.0
+
+    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
+        """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason."""
+        with self._run.lock():
+            model = self._config.model
+            self._emit(
+                {
+                    "type": "run",
+                    "id": self._run.id,
+                    "folder": str(self._run.folder),
+                    "question": self._config.question,
+                    "model": model.name or model.provider,
+                    "resumed": resumed,
+                }
+            )
+            self._run.update(status="running", reason="", config=self._config.public())
+            try:
+                return await self._work(resumed, answer)
+            except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
+                reason = self._redact(" ".join(f"{type(error).__name__}: {error}".split()))[:500]
+                self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
+                return self._ended({}, "failed", reason, None, "")
+
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
+        async with AsyncExitStack() as stack:
+            checkpointer = await stack.enter_async_context(_checkpointer(self._run.checkpoints))
+            archive = await stack.enter_async_context(self._archive())
+            toolbox = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
+            graph = build_research_graph(checkpointer=checkpointer)
+            thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
+            before = cast(ResearchState, (await graph.aget_state(thread)).values)
+            self._seconds_before = before.get("seconds", 0.0)
+            context = self._context(archive, toolbox)
+            start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
+            drained = await self._drive(graph, start, thread, context)
+            state = await graph.aget_state(thread)
+            values = cast(ResearchState, state.values)
+            if state.interrupts:
+                self._emit({"type": "approval", "plan": values["plan"]})
+                return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
+            return self._finish(values, archive, drained)
+
+    async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
+        """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
+        try:
+            async for event in graph.astream(
+                start, thread, context=context, stream_mode="custom", durability="sync", control=self._control
+            ):
+                self._emit(cast(Event, event))
+        except GraphDrained:
+            return True
+        return False
+
+    @asynccontextmanager
+    async def _archive(self) -> AsyncIterator[Archive]:
+        choice = choose(self._config.memory.embedder)
+        if choice.embedder is None and choice.reason:
+            self._emit({"type": "warning", "text": choice.reason})
+        archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
+        try:
+            yield archive
+        finally:
+            await archive.close()
+
+    def _context(self, archive: Archive, toolbox: Toolbox) -> Context:
+        config = self._config
+        return Context(
+            run=self._run.id,
+            models=load_roles(config),
+            tools=toolbox.tools,
+            archive=archive,
+            limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes),
+            clock=self._clock,
+            now=now,
+            redact=self._redact,
+            approve_plan=config.approve_plan,
+            max_words=config.report.max_words,
+            loop_guard=config.guards.loops,
+        )
+
+    def _clock(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
+        draft, stopped = state.get("report") or {}, state.get("stopped", "")
+        if drained:
+            stopped = f"stopped; `research-agent resume {self._run.id}` goes on"
+            findings = archive.find(kind="finding")
+            draft = from_findings(archive, state.get("plan", []), findings).model_dump() if findings else {}
+        if not draft:
+            status: Status = "incomplete" if drained else "failed"
+            return self._ended(state, status, stopped or "nothing was written", None, "")
+        status = "incomplete" if stopped else "complete"
+        report = build(
+            ReportInput(
+                question=state["question"],
+                plan=state["plan"],
+                draft=draft,
+                findings=archive.find(kind="finding"),
+                source=archive.get,
+                status=status,
+                reason=stopped,
+                failures=state.get("failures", []),
+                model="" if self._config.model_for("writer").provider == "extractive" else self._config.model_for("writer").name,
+                max_words=self._config.report.max_words,
+                finished=now(),
+            )
+        )
+        path = None
+        for name, text in report.files(self._config.report.formats).items():
+            written = self._run.write(name, text)
+            path = path or written
+        self._emit({"type": "report", "path": str(path), "answer": report.answer})
+        return self._ended(state, status, stopped, path, report.answer)
+
+    def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
+        usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
+        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}  # type: ignore[literal-required]
+        counts = {"steps": state.get("step", 0), "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
+        self._run.update(
+            status=status,
+            reason=reason,
+            **counts,
+            model_calls=usage["calls"],
+            sub_questions=state.get("plan", []),
+            failures=state.get("failures", []),
+            warnings=self._warnings,
+            report=report.name if report else None,
+        )
+        self._emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
+        return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
+
+    def _emit(self, event: Event) -> None:
+        if event["type"] == "warning":
+            self._warnings.append(event["text"])
+        if event["type"] not in STREAMED_ONLY:
+            self._log.write(event)
+        self._tell(event)
+
+
+@asynccontextmanager
+async def _checkpointer(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
+        yield saver
+
+
+__all__ = ["ArchiveError", "Result", "Session"]

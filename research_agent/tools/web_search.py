@@ -1,0 +1,71 @@
+"""`web_search`: the first provider that finds something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import BaseModel, ConfigDict, Field
+
+from research_agent.graphs.observation import Shown, render
+from research_agent.graphs.ports import Document, Observation
+from research_agent.search.provider import Provider, SearchFailed
+
+
+class WebSearchArgs(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    query: str = Field(min_length=1, description="What to look for: the few words a relevant page would contain.")
+    max_results: int = Field(default=5, ge=1, le=20, description="How many results at most.")
+
+
+def web_search_tool(providers: Sequence[Provider]) -> BaseTool:
+    """Asks `providers` in their order until one finds something. Fails only if every one failed."""
+
+    async def web_search(query: str, max_results: int = 5) -> tuple[str, Observation]:
+        failed: list[str] = []
+        silent: list[str] = []
+        for provider in providers:
+            try:
+                documents = _distinct(await provider.search(query, limit=max_results))[:max_results]
+            except SearchFailed as error:
+                failed.append(f"{provider.name}: {error}")
+                continue
+            if documents:
+                return _results(documents, failed)
+            silent.append(provider.name)
+        if not silent:
+            raise ToolException(f"the search failed: {'; '.join(failed) or 'no search provider is set up'}")
+        return _nothing(query, silent, failed)
+
+    return StructuredTool.from_function(
+        coroutine=web_search,
+        name="web_search",
+        description="Search for pages. Each result has a title, an address and the matching passage; read the promising ones with scrape.",
+        args_schema=WebSearchArgs,
+        response_format="content_and_artifact",
+    )
+
+
+def _results(documents: Sequence[Document], failed: Sequence[str]) -> tuple[str, Observation]:
+    blocks = render(Shown(handle="", title=document.title, url=document.url, text=document.text) for document in documents)
+    count = f"{len(documents)} result{'s' if len(documents) > 1 else ''}"
+    return blocks, Observation(documents=tuple(documents), summary=f"{count}{_but(failed)}")
+
+
+def _nothing(query: str, silent: Sequence[str], failed: Sequence[str]) -> tuple[str, Observation]:
+    said = f"No results for {query!r} ({', '.join(silent)}){_but(failed)}. Try other or fewer words."
+    return said, Observation(summary=f"no results{_but(failed)}")
+
+
+def _but(failed: Sequence[str]) -> str:
+    return f"; failed: {'; '.join(failed)}" if failed else ""
+
+
+def _distinct(documents: Iterable[Document]) -> list[Document]:
+    """One document an address: engines return a page with and without its fragment, slash or `s`."""
+    seen: dict[str, Document] = {}
+    for document in documents:
+        key = document.url.partition("#")[0].rstrip("/").removeprefix("https://").removeprefix("http://")
+        seen.setdefault(key, document)
+    return list(seen.values())
