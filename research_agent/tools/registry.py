@@ -87,9 +87,7 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
     from research_agent.search.registry import PROVIDERS, SearchOptions
 
     search = config.search
-    options = SearchOptions(
-        searxng_url=search.searxng_url or "", folder=search.folder or Path(), cache=config.cache, runs=config.out
-    )
+    options = SearchOptions(searxng_url=search.searxng_url or "", folder=search.folder or Path(), cache=config.cache, runs=config.out)
     providers = tuple(PROVIDERS[name](options) for name in search.providers)
     folder = next((provider for provider in providers if isinstance(provider, FolderSearch)), None)
     async with Client(allow_hosts=config.scrape.allow_hosts) as client:
