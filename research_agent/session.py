@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -17,17 +17,17 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command
 
-from research_agent.config import Config, ModelConfig
+from research_agent.config import Config
 from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.calls import NO_USAGE
-from research_agent.graphs.ports import Context, Limits, Model, Prices, Role
+from research_agent.graphs.ports import Context, Limits
 from research_agent.graphs.state import ResearchState
 from research_agent.graphs.write import from_findings
 from research_agent.memory import Archive
 from research_agent.memory.embedders import choose
-from research_agent.models.load import Settings, load
+from research_agent.models.load import ROLES, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, now
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 Status = Literal["complete", "incomplete", "failed"]
 Emit = Callable[[Event], None]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Session:
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            before = cast(ResearchState, (await graph.aget_state(thread)).values)
+            before = await self._reopened(graph, thread)
             self._seconds_before = before.get("seconds", 0.0)
             context = self._context(archive, tools)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
@@ -109,6 +108,14 @@ class Session:
                 self._emit({"type": "approval", "plan": values["plan"]})
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
             return self._finish(values, archive, drained)
+
+    async def _reopened(self, graph: ResearchGraph, thread: RunnableConfig) -> ResearchState:
+        """The state so far. A run that a limit or a failure ended before its plan did goes on investigating."""
+        state = await graph.aget_state(thread)
+        values = cast(ResearchState, state.values)
+        if values.get("stopped") and not state.next:
+            await graph.aupdate_state(thread, {"stopped": "", "report": {}}, as_node="open")
+        return values
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
@@ -123,8 +130,9 @@ class Session:
 
     @asynccontextmanager
     async def _archive(self) -> AsyncIterator[Archive]:
-        choice = choose(self._config.memory.embedder)
-        if choice.embedder is None and choice.reason:
+        wanted = self._config.memory.embedder
+        choice = choose(wanted, api_key=self._config.embedder_key())
+        if choice.embedder is None and wanted == "auto":
             self._emit({"type": "warning", "text": choice.reason})
         archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
         try:
@@ -136,7 +144,7 @@ class Session:
         config = self._config
         return Context(
             run=self._run.id,
-            models=_models(config),
+            models=load_roles(config),
             tools=tools,
             archive=archive,
             limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes),
@@ -226,27 +234,6 @@ async def _checkpointer(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
 
     async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
         yield saver
-
-
-def _models(config: Config) -> dict[Role, Model]:
-    """A model for each role, as the config and the catalog have it."""
-    return {role: _model(config, config.model_for(role)) for role in ROLES}
-
-
-def _model(config: Config, model: ModelConfig) -> Model:
-    prices = model.prices
-    return load(
-        Settings(
-            provider=model.provider,
-            name=model.name,
-            base_url=model.base_url,
-            api_key=config.api_key(model),
-            window_tokens=model.window_tokens,
-            max_output_tokens=model.max_output_tokens,
-            prices=Prices(miss=prices.miss, hit=prices.hit, output=prices.output) if prices else None,
-            params=model.params,
-        )
-    )
 
 
 def _json(value: Any) -> str:

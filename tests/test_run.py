@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import yaml
@@ -113,7 +112,12 @@ class World:
             if n not in noted:
                 return Reply(
                     reasoning=f"Station {n} is new; I note it.",
-                    calls=[Call("note", {"claim": f"Station {n} has its code", "quote": f"Station {n} has the code K{n * 7919}", "source": handle})],
+                    calls=[
+                        Call(
+                            "note",
+                            {"claim": f"Station {n} has its code", "quote": f"Station {n} has the code K{n * 7919}", "source": handle},
+                        )
+                    ],
                 )
         if not calls and not noted:
             return Reply(reasoning="I start with a search.", calls=[Call("web_search", {"query": "stations"})])
@@ -178,7 +182,9 @@ async def test_a_hosted_reasoning_model_reads_a_site_for_more_than_20_steps(tmp_
 
 async def test_no_secret_is_in_any_file_of_a_run(tmp_path: Path) -> None:
     with Site() as site, ScriptedHost(World(site).script, key=KEY) as host:
-        site.pages["/page0"] = Page(f"<html><body><article><p>Station 0 has the code K0. The key is {KEY} here.</p></article></body></html>")
+        site.pages["/page0"] = Page(
+            f"<html><body><article><p>Station 0 has the code K0. The key is {KEY} here.</p></article></body></html>"
+        )
         result = await Agent(hosted(tmp_path, site, host, limits={"steps": 4})).arun()
     assert result.status == "incomplete"
     holding = [path.name for path in result.folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
@@ -246,7 +252,7 @@ async def test_a_stopped_stream_is_resumed_where_it_was(tmp_path: Path) -> None:
         before = len(host.requests)
         visits = [visit.path for visit in site.visits]
         result = await agent.aresume(folder)
-        again = [visit.path for visit in site.visits[len(visits):]]
+        again = [visit.path for visit in site.visits[len(visits) :]]
     assert result.status == "complete"
     assert read(result.folder, "run.json")["steps"] == 1 + 2 * CHAIN
     assert len(read(result.folder, "findings.json")) == CHAIN
