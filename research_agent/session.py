@@ -67,6 +67,7 @@ class Session:
         self._warnings: list[str] = []
         self._started = time.monotonic()
         self._seconds_before = 0.0
+        self._state: ResearchState = {}
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason."""
@@ -88,7 +89,7 @@ class Session:
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 reason = self._redact(" ".join(f"{type(error).__name__}: {error}".split()))[:500]
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
-                return self._ended({}, "failed", reason, None, "")
+                return self._ended(self._state, "failed", reason, None, "")
 
     async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
         async with AsyncExitStack() as stack:
@@ -101,9 +102,12 @@ class Session:
             self._seconds_before = before.get("seconds", 0.0)
             context = self._context(archive, tools)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
-            drained = await self._drive(graph, start, thread, context)
-            state = await graph.aget_state(thread)
-            values = cast(ResearchState, state.values)
+            self._state = before
+            try:
+                drained = await self._drive(graph, start, thread, context)
+            finally:
+                state = await graph.aget_state(thread)
+                self._state = values = cast(ResearchState, state.values)
             if state.interrupts:
                 self._emit({"type": "approval", "plan": values["plan"]})
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
@@ -201,7 +205,8 @@ class Session:
         texts = {"md": report.markdown, "html": report.html}
         self._run.write("sources.json", _json(report.sources))
         self._run.write("findings.json", _json(report.findings))
-        return [self._run.write(f"report.{name}", texts[name]) for name in self._config.report.formats][0]
+        written = [self._run.write(f"report.{name}", texts[name]) for name in self._config.report.formats]
+        return written[0]
 
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
