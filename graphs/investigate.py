@@ -129,7 +129,8 @@ class _Turn:
             except ModelCallError as error:
                 if error.kind != "overflow":
                     raise
-                self.learned_window = int(min(self._model.window_tokens, self.learned_window or 10**9, self.estimate) * 0.9)
+                known = min(self._model.window_tokens, self.learned_window or 10**9)
+                self.learned_window = min(known, error.window_tokens or int(min(known, self.estimate) * 0.9))
                 marks = self._marks()
                 await self._compact(marks)
         raise ModelCallError("the host says the prompt is too long, whatever is left out of it", "overflow")

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command
 
-from research_agent.config import Config
+from research_agent.config import Config, ModelConfig
 from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.calls import NO_USAGE
-from research_agent.graphs.ports import Context, Limits
+from research_agent.graphs.ports import Context, Limits, Model, Prices, Role
 from research_agent.graphs.state import ResearchState
 from research_agent.graphs.write import from_findings
-from research_agent.memory import Archive, ArchiveError
+from research_agent.memory import Archive
 from research_agent.memory.embedders import choose
-from research_agent.models.load import load_roles
+from research_agent.models.load import Settings, load
 from research_agent.redact import Redactor
-from research_agent.report import ReportInput, build
+from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, now
-from research_agent.tools.registry import Toolbox, open_tools
+from research_agent.tools.registry import open_tools
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Status = Literal["complete", "incomplete", "failed"]
 Emit = Callable[[Event], None]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Session:
 
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
         self._run, self._config, self._control = run, config, control
-        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ("planner", "investigator", "reviewer", "writer"))))
+        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
@@ -92,12 +95,12 @@ class Session:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(_checkpointer(self._run.checkpoints))
             archive = await stack.enter_async_context(self._archive())
-            toolbox = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
+            tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
             before = cast(ResearchState, (await graph.aget_state(thread)).values)
             self._seconds_before = before.get("seconds", 0.0)
-            context = self._context(archive, toolbox)
+            context = self._context(archive, tools)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             drained = await self._drive(graph, start, thread, context)
             state = await graph.aget_state(thread)
@@ -129,12 +132,12 @@ class Session:
         finally:
             await archive.close()
 
-    def _context(self, archive: Archive, toolbox: Toolbox) -> Context:
+    def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
         config = self._config
         return Context(
             run=self._run.id,
-            models=load_roles(config),
-            tools=toolbox.tools,
+            models=_models(config),
+            tools=tools,
             archive=archive,
             limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes),
             clock=self._clock,
@@ -158,27 +161,39 @@ class Session:
             status: Status = "incomplete" if drained else "failed"
             return self._ended(state, status, stopped or "nothing was written", None, "")
         status = "incomplete" if stopped else "complete"
-        report = build(
-            ReportInput(
-                question=state["question"],
-                plan=state["plan"],
-                draft=draft,
-                findings=archive.find(kind="finding"),
-                source=archive.get,
-                status=status,
-                reason=stopped,
-                failures=state.get("failures", []),
-                model="" if self._config.model_for("writer").provider == "extractive" else self._config.model_for("writer").name,
-                max_words=self._config.report.max_words,
-                finished=now(),
-            )
-        )
-        path = None
-        for name, text in report.files(self._config.report.formats).items():
-            written = self._run.write(name, text)
-            path = path or written
+        report = build(self._investigation(state, archive, draft, status, stopped))
+        path = self._write(report)
         self._emit({"type": "report", "path": str(path), "answer": report.answer})
         return self._ended(state, status, stopped, path, report.answer)
+
+    def _investigation(self, state: ResearchState, archive: Archive, draft: dict[str, Any], status: Status, reason: str) -> Investigation:
+        writer = self._config.model_for("writer")
+        findings = [
+            Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)
+            for finding in archive.find(kind="finding")
+            if (source := archive.get(finding.source))
+        ]
+        return Investigation(
+            question=state["question"],
+            plan=state["plan"],
+            draft=draft,
+            findings=findings,
+            lookup=archive.get,
+            status=status,
+            reason=reason,
+            failures=state.get("failures", []),
+            model=writer.name,
+            extractive=writer.provider == "extractive",
+            max_words=self._config.report.max_words,
+            finished_at=now(),
+        )
+
+    def _write(self, report: Report) -> Path:
+        """The report in the formats asked for, beside its tables; the path of the first."""
+        texts = {"md": report.markdown, "html": report.html}
+        self._run.write("sources.json", _json(report.sources))
+        self._run.write("findings.json", _json(report.findings))
+        return [self._run.write(f"report.{name}", texts[name]) for name in self._config.report.formats][0]
 
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
@@ -213,4 +228,26 @@ async def _checkpointer(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
         yield saver
 
 
-__all__ = ["ArchiveError", "Result", "Session"]
+def _models(config: Config) -> dict[Role, Model]:
+    """A model for each role, as the config and the catalog have it."""
+    return {role: _model(config, config.model_for(role)) for role in ROLES}
+
+
+def _model(config: Config, model: ModelConfig) -> Model:
+    prices = model.prices
+    return load(
+        Settings(
+            provider=model.provider,
+            name=model.name,
+            base_url=model.base_url,
+            api_key=config.api_key(model),
+            window_tokens=model.window_tokens,
+            max_output_tokens=model.max_output_tokens,
+            prices=Prices(miss=prices.miss, hit=prices.hit, output=prices.output) if prices else None,
+            params=model.params,
+        )
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

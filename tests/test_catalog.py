@@ -6,7 +6,7 @@ import pytest
 
 from research_agent.config import PROVIDERS
 from research_agent.graphs.ports import Prices
-from research_agent.graphs.tokens import estimate_tokens
+from research_agent.memory import estimate_tokens
 from research_agent.models import catalog
 from research_agent.models.load import FACTORIES, CannotLoad, Settings, load
 

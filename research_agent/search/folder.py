@@ -23,7 +23,7 @@ from .walk import contents, hidden, printable, reason, stamp
 PROGRESS_INTERVAL_S = 0.05
 
 
-class NotInFolder(ValueError):
+class NotInFolder(LookupError):
     """A path that `open` refuses, and why: it leads out of the folder, is hidden there, or is no file of it."""
 
 
