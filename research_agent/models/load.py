@@ -89,9 +89,9 @@ def _compatible(settings: Settings) -> Model:
 
 
 def _extractive(settings: Settings) -> Model:
-    from .extractive import ExtractiveChatModel
+    from .extractive import ExtractiveModel
 
-    chat: BaseChatModel = ExtractiveChatModel()
+    chat: BaseChatModel = ExtractiveModel()
     return Model(
         chat=chat,
         name="extractive",

@@ -51,6 +51,7 @@ class _Composer:
         return Report(
             markdown=markdown,
             html=html.render(tokens, self.of.question, number_of),
+            answer=_finished(page.answer, number_of).strip(),
             sources=sources,
             findings=findings,
             audit=tuple(self._checked(sentence, number_of) for sentence in self._sentences(draft)),
