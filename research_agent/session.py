@@ -174,7 +174,9 @@ class Session:
         self._emit({"type": "report", "path": str(path), "answer": report.answer})
         return self._ended(state, status, stopped, path, report.answer)
 
-    def _investigation(self, state: ResearchState, archive: Archive, draft: dict[str, Any] | None, status: Status, reason: str) -> Investigation:
+    def _investigation(
+        self, state: ResearchState, archive: Archive, draft: dict[str, Any] | None, status: Status, reason: str
+    ) -> Investigation:
         writer = self._config.model_for("writer")
         findings = [
             Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)

@@ -21,7 +21,14 @@ QUICKSTART = str(ROOT / "examples" / "quickstart.yaml")
 def cli(*args: str, cwd: Path, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
     env = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")} | {"COLUMNS": "80"}
     done = subprocess.run(
-        [sys.executable, "-m", "research_agent", *args], cwd=cwd, env=env, capture_output=True, text=True, input=stdin, timeout=120, check=False
+        [sys.executable, "-m", "research_agent", *args],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=120,
+        check=False,
     )
     assert "Traceback" not in done.stderr + done.stdout
     assert done.returncode == code, done.stderr[-2000:]
