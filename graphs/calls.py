@@ -137,7 +137,7 @@ async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage],
             emit({"type": "text", "text": str(chunk.text), "role": role})
         whole = chunk if whole is None else whole + chunk
     if whole is None:
-        raise ModelCallError("the model's stream held nothing", "network")
+        raise ModelCallError("the model's stream held nothing", "empty")
     return _strict(whole)
 
 
@@ -168,7 +168,7 @@ def _from_reasoning(message: AIMessage) -> AIMessage:
     """An answer that came in the reasoning channel is an answer; nothing at all is a failure worth another try."""
     reasoning = reasoning_of(message).strip()
     if not reasoning:
-        raise ModelCallError("the model answered with nothing", "network")
+        raise ModelCallError("the model answered with nothing", "empty")
     return message.model_copy(update={"content": reasoning})
 
 

@@ -1,0 +1,91 @@
+"""Running text: its words, its stems, its sentences, and which of them read as prose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+_FUNCTION_WORDS = """
+a about above after again against all also am an and any are as at be because been before being below between both but by can could did
+do does doing during each either else for from further had has have having he her here hers him his how i if in into is it its itself
+just may me might more most must my no nor not of off on once one only or other our out over own per same shall she should so some such
+than that the their them then there these they this those though through to too under until up upon us very was we were what when where
+which while who whom whose why will with within without would you your
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+_CLOSERS = "\"”’')]"
+_END = re.compile(r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|\s*\n\s*\n\s*|\n\[\.\.\.\]\n|\n(?=\s*(?:[#|>*-]|\d+[.)])\s*)")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(])(?:[A-Z]|[A-Z]\.[A-Z]|Mr|Mrs|Ms|Dr|St|Jr|Sr|Prof|Gen|Col|Lt|Sgt|Capt|Rev|Hon|No|vs|Inc|Ltd|Co|Corp|Mt|Ft|ca|cf|al|approx|e\.g|i\.e|Op|Vol|pp|Fig)\.$"
+)
+_ENDS_WELL = re.compile(r"[.!?:;…][\"”’')\]]*$")
+_ITEM = re.compile(r"^(?:[*+•-]|\d{1,2}[.)])\s+")
+_MARKUP = re.compile(r"^\s*(?:#|\||>|!?\[|```|~~~|-{3,}|={3,})|\|.*\||https?://\S+$|\[S\d+\]|< /?[a-z]|<[a-z/!]")
+_SUFFIXES = ("ing", "ed", "er", "or", "ion", "ment", "ly")
+
+
+@lru_cache(maxsize=65536)
+def stem(word: str) -> str:
+    """Without its commonest endings. Light on purpose: it joins `directed` with `director`, not `police` with `policy`."""
+    word = word.replace("’", "'").removesuffix("'s").replace("'", "")
+    if word.isdigit() or len(word) < 4:
+        return word
+    if word.endswith(("ies", "ied")) and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    suffix = next((end for end in _SUFFIXES if word.endswith(end) and len(word) - len(end) >= 4), "")
+    word = word.removesuffix(suffix)
+    if word.endswith("e") and len(word) > 3:
+        word = word[:-1]
+    if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "ls":
+        word = word[:-1]
+    return word
+
+
+@lru_cache(maxsize=16384)
+def terms(text: str) -> tuple[str, ...]:
+    """The stems of the words that carry meaning, in order, repeats included."""
+    return tuple(stem(word) for word in (match.group().lower() for match in WORD.finditer(text)) if word not in FUNCTION_WORDS)
+
+
+def content_words(text: str, keep: Iterable[str]) -> list[str]:
+    """The words of the text as written whose stems are among those to keep, each once."""
+    wanted = set(keep)
+    words: dict[str, str] = {}
+    for match in WORD.finditer(text):
+        word = match.group()
+        if word.lower() not in FUNCTION_WORDS and (root := stem(word.lower())) in wanted:
+            words.setdefault(root, word)
+    return list(words.values())
+
+
+def word_count(text: str) -> int:
+    return len(text.split())
+
+
+@lru_cache(maxsize=8192)
+def sentences(text: str) -> tuple[str, ...]:
+    """The text cut into sentences and lines, each an exact piece of it without the space around."""
+    pieces = []
+    start = 0
+    for match in _END.finditer(text):
+        if "\n" not in match.group() and _ABBREVIATION.search(text[start : match.start() + 1].rstrip(_CLOSERS)):
+            continue
+        pieces.append(text[start : match.end()])
+        start = match.end()
+    pieces.append(text[start:])
+    return tuple(bare for piece in pieces if (bare := _ITEM.sub("", piece.strip())))
+
+
+def is_prose(sentence: str) -> bool:
+    """Whether a sentence can stand as a quotation: not a heading, a table row, a menu, a bare link or markup."""
+    words = WORD.findall(sentence)
+    if not 5 <= len(words) <= 120 or _MARKUP.search(sentence):
+        return False
+    small = sum(word in FUNCTION_WORDS for word in words)
+    lower = sum(word[0].islower() or word[0].isdigit() for word in words)
+    return small >= 1 and lower * 4 >= len(words) and (bool(_ENDS_WELL.search(sentence)) or small >= 2)

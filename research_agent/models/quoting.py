@@ -1,0 +1,140 @@
+"""Which sentences to quote: every sentence of the pages on the trails, ranked for how likely it holds what is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .prose import is_prose, sentences, terms, word_count
+from .questions import answer_kind, may_answer
+from .trails import Map
+
+PAGES = 25
+"""Of a map's best, read for quotes."""
+QUOTE_WORDS = 90
+"""A quote of neighbouring sentences is no longer than this."""
+BREVITY = 0.3
+"""How much a long sentence must be better than a short one; at 1, value counts per word."""
+
+WEIGHTS = {
+    "behind": 3.0,  # how far its page's best trail is behind the best of all (negative)
+    "place": 0.5,  # its page is among the first
+    "opening": 0.5,  # it opens its page
+    "depth": -1.0,  # it stands far down
+    "asked": 1.5,  # it says the question's words
+    "open": 1.5,  # it says those that the trail's other pages do not
+    "kind": 2.0,  # it holds something of the kind asked for: a number, a year, a name
+    "tied": 0.5,  # it names another page of its trail
+    "length": 0.5,
+}
+"""By logistic regression over the sentences of 200 multi-hop questions, rounded; each half of them gives the same within a point or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence where it stands."""
+
+    text: str
+    page: str
+    passage: int
+    start: int
+    """Offset in its passage."""
+    features: Mapping[str, float]
+
+    @property
+    def value(self) -> float:
+        return sum(WEIGHTS[name] * value for name, value in self.features.items())
+
+    @property
+    def rank(self) -> float:
+        return self.value - BREVITY * math.log(word_count(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Exact words of one passage, and the sentence among them that earned the place."""
+
+    text: str
+    best: str
+    handle: str
+    page: str
+
+
+def rank(map: Map) -> list[Sentence]:
+    """The sentences of the map's best pages that read as prose, best first."""
+    asked = frozenset(map.asked)
+    kind = answer_kind(map.question)
+    found: dict[str, Sentence] = {}
+    top = map.best[map.ranking[0]].score if map.ranking else 0.0
+    for place, key in enumerate(map.ranking[:PAGES]):
+        trail = map.best[key]
+        others = [other for other in trail.pages if other != key]
+        elsewhere = frozenset[str]().union(*(map.words[other] for other in others))
+        tied = frozenset[str]().union(*(terms(map.pages[other].title) for other in others)) - asked
+        still_open = [term for term in map.asked if term not in elsewhere]
+        open_weight = sum(map.weights[term] for term in still_open) or 1.0
+        position = 0
+        for number, (_, passage) in enumerate(map.pages[key].passages):
+            start = 0
+            for text in sentences(passage):
+                start = passage.index(text, start)
+                if is_prose(text) and text not in found:
+                    held = frozenset(terms(text))
+                    found[text] = Sentence(
+                        text,
+                        key,
+                        number,
+                        start,
+                        {
+                            "behind": trail.score - top,
+                            "place": 1 / (1 + place),
+                            "opening": float(position == 0),
+                            "depth": min(position, 8) / 8,
+                            "asked": sum(map.weights[term] for term in map.asked if term in held) / map.total,
+                            "open": sum(map.weights[term] for term in still_open if term in held) / open_weight,
+                            "kind": float(may_answer(kind, text, asked)),
+                            "tied": float(bool(tied & held)),
+                            "length": min(word_count(text), 60) / 60,
+                        },
+                    )
+                    position += 1
+                start += len(text)
+    return sorted(found.values(), key=lambda sentence: -sentence.rank)
+
+
+def choose(map: Map, budget_words: int, most: int, without: frozenset[str] = frozenset()) -> list[Quote]:
+    """The best quotes within a budget of words, best first; neighbours in a passage become one quote."""
+    chosen: list[Sentence] = []
+    left = budget_words
+    for sentence in rank(map):
+        words = word_count(sentence.text)
+        if words <= left and not any(sentence.text in quote for quote in without):
+            chosen.append(sentence)
+            left -= words
+    return [_quote(map, group) for group in _joined(map, chosen)][:most]
+
+
+def _joined(map: Map, chosen: list[Sentence]) -> list[list[Sentence]]:
+    """Groups of neighbouring sentences, in the order of each group's best."""
+    order = {sentence.text: number for number, sentence in enumerate(chosen)}
+    groups: list[list[Sentence]] = []
+    for sentence in sorted(chosen, key=lambda sentence: (sentence.page, sentence.passage, sentence.start)):
+        last = groups[-1] if groups else None
+        if last and (last[-1].page, last[-1].passage) == (sentence.page, sentence.passage):
+            between = map.pages[sentence.page].passages[sentence.passage][1][last[-1].start + len(last[-1].text) : sentence.start]
+            if (
+                not between.strip()
+                and "\n\n" not in between
+                and word_count(" ".join(part.text for part in [*last, sentence])) <= QUOTE_WORDS
+            ):
+                last.append(sentence)
+                continue
+        groups.append([sentence])
+    return sorted(groups, key=lambda group: min(order[sentence.text] for sentence in group))
+
+
+def _quote(map: Map, group: list[Sentence]) -> Quote:
+    handle, passage = map.pages[group[0].page].passages[group[0].passage]
+    text = passage[group[0].start : group[-1].start + len(group[-1].text)]
+    return Quote(text, max(group, key=lambda sentence: sentence.rank).text, handle, group[0].page)

@@ -1,0 +1,151 @@
+"""Which pages answer a question together: trails that begin at a page the question finds, and go on along the names found in it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .names import bare, names
+from .prose import terms
+from .transcript import Page, Search
+
+ENTRIES = 4
+"""Trails begin at the best pages of the plain search, and at those whose title the question names."""
+BEAM = 8
+"""Trails whose last page is read for names to follow, in each round."""
+KEPT = 40
+"""Trails of a length that are made longer."""
+MAX_PAGES = 3
+RANK_PENALTY = 0.03
+STEP_PENALTY = 0.05
+NAME_WEIGHT = 1.5
+"""Of a question's word that is part of a proper name, beside others."""
+LINKED = {"title": 0.20, "in title": 0.10, "in text": 0.06}
+"""What a step is worth, by how the next page is tied to the name followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    pages: tuple[str, ...]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A name worth looking for, the page it was found in, and what of the question stays open there."""
+
+    name: str
+    page: str
+    open_terms: tuple[str, ...]
+    score: float
+
+
+class Map:
+    """The pages seen, as one question sees them. A value: built from what was shown, and then only asked."""
+
+    def __init__(self, question: str, pages: dict[str, Page], searches: Sequence[Search]) -> None:
+        self.question = question
+        self.pages = pages
+        self.asked = tuple(dict.fromkeys(terms(question)))
+        self.named = frozenset(terms(" ".join(names(question))))
+        self.words = {key: frozenset(terms(f"{page.title} {page.text}")) for key, page in pages.items()}
+        self.weights = self._weights()
+        self.total = sum(self.weights.values()) or 1.0
+        self._found = {search.name.lower(): search.pages for search in searches if search.name}
+        self._titles: dict[str, list[str]] = {}
+        for key, page in pages.items():
+            self._titles.setdefault(bare(page.title), []).append(key)
+        self._order = self._entries(searches)
+        self.trails = self._walk()
+        self.best: dict[str, Trail] = {}
+        for trail in self.trails:
+            for key in trail.pages:
+                if key not in self.best or trail.score > self.best[key].score:
+                    self.best[key] = trail
+        self.ranking = sorted(self.best, key=lambda key: -self.best[key].score)
+
+    def covered(self, pages: Sequence[str]) -> float:
+        """The share of the question's words, by weight, that the pages hold between them."""
+        held = frozenset().union(*(self.words[key] for key in pages))
+        return sum(self.weights[term] for term in self.asked if term in held) / self.total
+
+    def leads(self, done: frozenset[str]) -> list[Lead]:
+        """Names to look for next, best first, without those looked for already."""
+        question_terms = frozenset(self.asked)
+        leads: dict[str, Lead] = {}
+        for trail in self.trails[:BEAM]:
+            if len(trail.pages) == MAX_PAGES:
+                continue
+            held = frozenset().union(*(self.words[key] for key in trail.pages))
+            still_open = tuple(term for term in self.asked if term not in held)
+            page = self.pages[trail.pages[-1]]
+            for place, name in enumerate(names(f"{page.title}.\n\n{page.text}")):
+                key = name.lower()
+                name_terms = frozenset(terms(name))
+                if key in done or not name_terms or name_terms <= question_terms:
+                    continue
+                lead = Lead(name, trail.pages[-1], still_open, trail.score - 0.02 * place)
+                if key not in leads or lead.score > leads[key].score:
+                    leads[key] = lead
+        return sorted(leads.values(), key=lambda lead: -lead.score)
+
+    def _weights(self) -> dict[str, float]:
+        """Rare words weigh more: rare among the pages seen, for the model knows no others."""
+        seen = Counter(term for held in self.words.values() for term in held.intersection(self.asked))
+        pages = len(self.pages) + 1
+        return {term: math.log(1 + pages / (1 + seen[term])) * (NAME_WEIGHT if term in self.named else 1.0) for term in self.asked}
+
+    def _entries(self, searches: Sequence[Search]) -> dict[str, int]:
+        """Pages that the question itself finds, with their rank."""
+        order: dict[str, int] = {}
+        own = {name.lower() for name in names(self.question)}
+        for search in searches:
+            if not search.name and terms(search.query) == terms(self.question):
+                for rank, key in enumerate(search.pages):
+                    order[key] = min(rank, order.get(key, rank))
+            elif search.name.lower() in own:
+                for rank, key in enumerate(search.pages[:3]):
+                    exact = bare(self.pages[key].title) == search.name.lower()
+                    order[key] = min(0 if exact else rank + 3, order.get(key, 99))
+        for name in own:
+            order.update(dict.fromkeys(self._titles.get(name, ()), 0))
+        return order
+
+    def _walk(self) -> list[Trail]:
+        single = [Trail((key,), self.covered((key,)) - RANK_PENALTY * min(rank, 8)) for key, rank in self._order.items()]
+        single.sort(key=lambda trail: -trail.score)
+        starts = [trail for trail in single if self._order[trail.pages[0]] < ENTRIES]
+        trails = list(single)
+        for _ in range(MAX_PAGES - 1):
+            starts = sorted((longer for trail in starts for longer in self._longer(trail)), key=lambda trail: -trail.score)[:KEPT]
+            trails += starts
+        return sorted(trails, key=lambda trail: -trail.score)
+
+    def _longer(self, trail: Trail) -> list[Trail]:
+        steps: dict[str, float] = {}
+        page = self.pages[trail.pages[-1]]
+        question_terms = frozenset(self.asked)
+        for name in names(f"{page.title}.\n\n{page.text}"):
+            if question_terms.issuperset(terms(name)):
+                continue
+            low = name.lower()
+            for key in (*self._titles.get(low, ()), *self._found.get(low, ())):
+                worth = self._tie(low, key)
+                if worth and key not in trail.pages:
+                    steps[key] = max(worth, steps.get(key, 0.0))
+        longer = []
+        for key, worth in steps.items():
+            pages = (*trail.pages, key)
+            longer.append(Trail(pages, 0.4 * trail.score + 0.6 * self.covered(pages) + worth - STEP_PENALTY))
+        return longer
+
+    def _tie(self, name: str, key: str) -> float:
+        page = self.pages[key]
+        if bare(page.title) == name:
+            return LINKED["title"]
+        if frozenset(terms(page.title)).issuperset(terms(name)):
+            return LINKED["in title"]
+        return LINKED["in text"] if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", page.text.lower()) else 0.0
