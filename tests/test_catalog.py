@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from research_agent.config import PROVIDERS
+from research_agent.config import PROVIDERS, Config
 from research_agent.graphs.ports import Prices
 from research_agent.memory import estimate_tokens
 from research_agent.models import catalog
-from research_agent.models.load import FACTORIES, CannotLoad, Settings, load
+from research_agent.models.load import FACTORIES, CannotLoad, Settings, load, load_roles
 
 
 def test_a_known_model_is_found_under_the_names_hosts_give_it() -> None:
@@ -61,3 +63,15 @@ def test_the_config_knows_the_same_addresses() -> None:
     for provider in catalog.providers():
         row = catalog.lookup(provider, "any")
         assert (row.base_url, row.api_key_env) == tuple(PROVIDERS[provider])
+
+
+def test_roles_with_the_same_settings_share_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-router")
+    hosted = {"provider": "openrouter", "name": "moonshotai/kimi-k2-thinking", "prices": {"miss": 1, "hit": 0.5, "output": 2}}
+    config = Config.from_mapping(
+        {"question": "Q", "search": {"providers": ["ddgs"]}, "model": hosted, "roles": {"writer": {"max_output_tokens": 999}}}, base=Path()
+    )
+    roles = load_roles(config)
+    assert roles["planner"] is roles["investigator"] is roles["reviewer"]
+    assert (roles["writer"].max_output_tokens, roles["writer"].name) == (999, "moonshotai/kimi-k2-thinking")
+    assert roles["planner"].prices == Prices(1, 0.5, 2)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
-from research_agent.graphs.ports import Model, Prices
+from research_agent.config import Config, ModelConfig
+from research_agent.graphs.ports import Model, Prices, Role
 
 from .catalog import Row, lookup
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,31 @@ def load(settings: Settings) -> Model:
     if factory is None:
         raise CannotLoad(f"model.provider {settings.provider!r} is unknown; allowed: {', '.join(FACTORIES)}")
     return factory(settings)
+
+
+def load_roles(config: Config) -> dict[Role, Model]:
+    """The model of each role; roles with the same settings share one."""
+    made: dict[str, Model] = {}
+    return {role: _made(config, config.model_for(role), made) for role in ROLES}
+
+
+def _made(config: Config, wanted: ModelConfig, made: dict[str, Model]) -> Model:
+    key = wanted.model_dump_json()
+    if key not in made:
+        prices = wanted.prices
+        made[key] = load(
+            Settings(
+                provider=wanted.provider,
+                name=wanted.name,
+                base_url=wanted.base_url,
+                api_key=config.api_key(wanted),
+                window_tokens=wanted.window_tokens,
+                max_output_tokens=wanted.max_output_tokens,
+                prices=Prices(miss=prices.miss, hit=prices.hit, output=prices.output) if prices else None,
+                params=wanted.params,
+            )
+        )
+    return made[key]
 
 
 def _compatible(settings: Settings) -> Model:

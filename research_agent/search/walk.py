@@ -73,7 +73,7 @@ def stamp(status: os.stat_result) -> str:
 
 
 def contents(path: Path) -> bytes:
-    """At most a byte more than `reading.MAX_BYTES`. Follows no link and awaits no pipe, which a file may have become since it was listed."""
+    """At most a byte more than `reading.MAX_BYTES`. Follows no link and awaits no pipe: a file may have become one."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         return file.read(MAX_BYTES + 1)
