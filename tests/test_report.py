@@ -96,7 +96,7 @@ def test_a_quote_that_stands_in_the_text_is_not_repeated() -> None:
 
 
 def test_a_source_without_a_finding_shows_the_passage_nearest_to_its_citation() -> None:
-    report = written(draft("Sodium is heavy: such packs weigh more [S200]."), findings=())
+    report = written(draft("Such a thing does weigh more [S200]."), findings=())
     assert "   > They weigh more." in report.markdown
 
 

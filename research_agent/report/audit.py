@@ -20,7 +20,7 @@ SUPPORTED = 0.6
 WEAK = 0.3
 """Shares of a sentence's own words that stand together in what it cites."""
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?:[A-Z][\w’'-]+)(?:\s+(?:of|the|de|von|van|&)?\s*[A-Z][\w’'-]+)*")
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -69,7 +69,7 @@ _Piece = tuple[str, frozenset[str]]
 
 
 def _nearest(wanted: frozenset[str], pieces: Sequence[_Piece]) -> str:
-    return max(pieces, key=lambda piece: len(wanted & piece[1]), default=("", wanted))[0]
+    return max(pieces, key=lambda piece: (len(wanted & piece[1]), -len(piece[1])), default=("", wanted))[0]
 
 
 @lru_cache(maxsize=256)
