@@ -32,7 +32,7 @@ from .transcript import Transcript, read
 from .writing import write
 
 
-class ExtractiveModel(BaseChatModel):
+class ExtractiveChatModel(BaseChatModel):
     """Searches, reads and quotes by rules. `model` is only its name."""
 
     model: str = "extractive"
