@@ -67,6 +67,7 @@ def test_citations_are_numbers_in_the_order_they_appear() -> None:
     report = written()
     assert "Lithium cells lose up to 40 percent [1][2]." in report.markdown
     assert "Hina's sodium-ion packs keep 88 percent [1]." in report.markdown
+    assert report.answer == "Lithium cells lose up to 40 percent [1][2]."
     assert [(row["number"], row["id"], row["url"]) for row in report.sources] == [(1, S2.id, S2.url), (2, S1.id, S1.url)]
     assert set(report.sources[0]) == {"number", "id", "url", "title", "retrieved_at", "tool"}
     assert report.findings[0] == {"id": "f1", "claim": "Cold costs capacity", "quote": FINDINGS[0].quote, "source": 2, "sub_question": "1"}

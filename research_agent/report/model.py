@@ -65,7 +65,7 @@ class Report:
     markdown: str
     html: str
     answer: str
-    """The short answer alone, as Markdown."""
+    """The short answer as it stands in the Markdown, its citations numbered."""
     sources: tuple[dict[str, Any], ...]
     """`number, id, url, title, retrieved_at, tool`: those cited first, then those of findings only."""
     findings: tuple[dict[str, Any], ...]
