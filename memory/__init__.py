@@ -2,7 +2,8 @@
 
 from .archive import Archive, Stats
 from .clip import Clip, best_passages
-from .errors import ArchiveError, ArchiveInUse, EmbedderUnavailable, NotArchived
+from .embedders import Choice, Embedder, choose
+from .errors import ArchiveError, ArchiveInUse, EmbedderUnavailable, EmbeddingFailed, IndexFailed, NotArchived
 from .segment import Kind, Passage, Segment, Trust, content_hash, handle, parse_handle
 from .tokens import estimate_tokens
 
@@ -10,8 +11,12 @@ __all__ = [
     "Archive",
     "ArchiveError",
     "ArchiveInUse",
+    "Choice",
     "Clip",
+    "Embedder",
     "EmbedderUnavailable",
+    "EmbeddingFailed",
+    "IndexFailed",
     "Kind",
     "NotArchived",
     "Passage",
@@ -19,6 +24,7 @@ __all__ = [
     "Stats",
     "Trust",
     "best_passages",
+    "choose",
     "content_hash",
     "estimate_tokens",
     "handle",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from . import clip
 from .embedders import Embedder
+from .errors import ArchiveError, ArchiveInUse
+from .indexer import Indexer
 from .ledger import Filter, Ledger
 from .recall import Candidate, Ranked, match, pack, rank
 from .segment import Kind, Passage, Segment, parse_handle
@@ -21,24 +27,48 @@ _CANDIDATES = 100
 class Stats:
     segments: int
     chunks: int
+    indexed: int
+    """Chunks whose vectors are in the index."""
+    failure: str
+    """Why recall goes by words although there is an embedder."""
 
 
 class Archive:
     """The memory of one run, in one folder. `Archive.open` makes or opens it."""
 
-    def __init__(self, ledger: Ledger, *, run: str) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, lock: FileLock, *, run: str, index: Callable[[], Indexer] | None) -> None:
+        self._folder = folder
         self._ledger = ledger
+        self._lock = lock
+        self._index = index
+        self._indexer = index() if index else None
         self.run = run
 
     @classmethod
-    def open(cls, folder: Path, *, run: str, embedder: Embedder | None = None) -> Archive:
-        """Raises ArchiveError. Without an embedder it ranks by words."""
+    def open(cls, folder: Path, *, run: str, embedder: Embedder | None = None, vectors: str = "") -> Archive:
+        """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
+
+        Raises ArchiveInUse, or ArchiveError for a ledger that cannot be read. Whatever the index lacks is made up for in the background.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(Ledger(folder / "ledger.sqlite"), run=run)
+        lock = FileLock(folder / ".memory.lock", thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ArchiveInUse(f"the memory in {folder} is open already, here or in another process") from error
+        try:
+            ledger = Ledger(folder / "ledger.sqlite")
+        except ArchiveError:
+            lock.release()
+            raise
+        index = partial(Indexer, ledger, vectors or folder / "vectors", run=run, embedder=embedder) if embedder else None
+        return cls(folder, ledger, lock, run=run, index=index)
 
     async def archive(self, segments: Sequence[Segment]) -> None:
         """They are on disk when this returns. One that was archived before stays as it was."""
         await asyncio.to_thread(self._ledger.add, segments)
+        if self._indexer:
+            self._indexer.wake()
 
     async def recall(
         self,
@@ -63,7 +93,9 @@ class Archive:
         if not expression:
             return []
         hits = dict(self._ledger.search(expression, allowed, _CANDIDATES))
-        candidates = [Candidate(chunk, words=hits[chunk.id]) for chunk in self._ledger.chunks(list(hits))]
+        near = self._indexer.search(query, allowed, _CANDIDATES) if self._indexer else {}
+        found = self._ledger.chunks(list(hits | near))
+        candidates = [Candidate(chunk, words=hits.get(chunk.id, 0.0), dense=near.get(chunk.id, 0.0)) for chunk in found]
         ranked = rank(candidates)
         chosen = pack(ranked, budget_tokens)
         if not chosen and ranked:  # not even one fits: as much of the best as does
@@ -111,15 +143,44 @@ class Archive:
         return self._ledger.get_body(ref)
 
     def stats(self) -> Stats:
-        return Stats(*self._ledger.count(self.run))
+        indexed = self._ledger.indexed_count(self.run)
+        return Stats(*self._ledger.count(self.run), indexed, self._indexer.failure if self._indexer else "")
 
     async def forget(self) -> int:
         """Removes everything of this run. Returns how many segments went."""
-        return await asyncio.to_thread(self._ledger.forget, self.run)
+        return await asyncio.to_thread(self._forget)
+
+    def _forget(self) -> int:
+        count = self._ledger.forget(self.run)
+        self._drop_index()
+        return count
+
+    async def rebuild(self) -> None:
+        """Makes both indexes anew from the archived texts; returns when they are complete, or cannot be."""
+        await asyncio.to_thread(self._rebuild)
+        await self.flush()
+
+    def _rebuild(self) -> None:
+        self._drop_index()
+        self._ledger.rebuild(self.run)
+        self._indexer = self._index() if self._index else None
+
+    def _drop_index(self) -> None:
+        if self._indexer:
+            self._indexer.drop()
+            self._indexer = None
+        shutil.rmtree(self._folder / "vectors", ignore_errors=True)
 
     async def flush(self) -> None:
-        """Returns when everything archived so far is in the index too."""
+        """Returns when everything archived so far is in the index too, or cannot be (`stats().failure`)."""
+        if self._indexer:
+            await asyncio.to_thread(self._indexer.flush)
 
-    async def close(self) -> None:
-        await self.flush()
+    async def close(self, *, flush: bool = True) -> None:
+        """Without `flush`, what is not indexed yet is indexed when the archive is opened again."""
+        if flush:
+            await self.flush()
+        if self._indexer:
+            await asyncio.to_thread(self._indexer.close)
         self._ledger.close()
+        self._lock.release()

@@ -3,7 +3,9 @@
 ArchiveError
 ├── NotArchived          a reference to nothing in the ledger
 ├── ArchiveInUse         another process has the folder open
-└── EmbedderUnavailable  a named embedder cannot be loaded
+├── EmbedderUnavailable  a named embedder cannot be had
+├── EmbeddingFailed      an embedder that is there does not work
+└── IndexFailed          the vector index cannot be read or written
 """
 
 from __future__ import annotations
@@ -22,4 +24,12 @@ class ArchiveInUse(ArchiveError):
 
 
 class EmbedderUnavailable(ArchiveError):
+    pass
+
+
+class EmbeddingFailed(ArchiveError):
+    pass
+
+
+class IndexFailed(ArchiveError):
     pass

@@ -8,9 +8,9 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .chunks import chunks
 from .errors import ArchiveError, NotArchived
@@ -60,8 +60,8 @@ class Filter:
     exclude: frozenset[str] = frozenset()
 
     @property
-    def open(self) -> bool:
-        return not (self.kinds or self.source or self.since_step or self.exclude)
+    def narrow(self) -> bool:
+        return bool(self.kinds or self.source or self.since_step or self.exclude)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,13 @@ class Chunk:
     n: int
     title: str
     text: str
-    key: str = field(default="")
+    key: str
     """`segment id:n`: what the vector index calls it."""
+
+    @property
+    def passage(self) -> str:
+        """What is embedded: the title says what a piece from the middle is about."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
 
 
 class Ledger:
@@ -138,12 +143,15 @@ class Ledger:
         )
         if not cursor.rowcount:
             return False
-        seq, title = cursor.lastrowid, _storable(segment.title)
+        self._index(cast(int, cursor.lastrowid), segment)
+        return True
+
+    def _index(self, seq: int, segment: Segment) -> None:
+        title = _storable(segment.title)
         for n, (start, end) in enumerate(chunks(segment.text)):
             row = self._db.execute('INSERT INTO chunks (segment, n, start, "end") VALUES (?, ?, ?, ?)', (seq, n, start, end)).lastrowid
             words = _storable(segment.text[start:end])
             self._db.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", (row, title, words))
-        return True
 
     def _keep(self, text: str) -> str:
         ref = content_hash(text)
@@ -166,11 +174,9 @@ class Ledger:
 
     def forget(self, run: str) -> int:
         """Removes a run's segments and every text that is no other run's. Returns how many segments went."""
-        mine = "SELECT seq FROM segments WHERE run = ?"
         with self._write():
             bodies = json.dumps(self._all("SELECT DISTINCT body FROM segments WHERE run = ?", run))
-            self._db.execute(f"DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
-            self._db.execute(f"DELETE FROM chunks WHERE segment IN ({mine})", (run,))
+            self._drop_chunks(run)
             count = self._db.execute("DELETE FROM segments WHERE run = ?", (run,)).rowcount
             if self._one("SELECT 1 FROM segments LIMIT 1"):
                 gone = "hash IN (SELECT value ->> 0 FROM json_each(?)) AND hash NOT IN (SELECT body FROM segments)"
@@ -181,6 +187,18 @@ class Ledger:
         self._all("VACUUM")
         self._all("PRAGMA wal_checkpoint(TRUNCATE)")
         return count
+
+    def rebuild(self, run: str) -> None:
+        """Cuts and indexes a run's texts again; none of its chunks counts as indexed after."""
+        with self._write():
+            self._drop_chunks(run)
+            for (seq,) in self._all("SELECT seq FROM segments WHERE run = ? ORDER BY seq", run):
+                self._index(seq, self.at([seq])[seq])
+
+    def _drop_chunks(self, run: str) -> None:
+        mine = "SELECT seq FROM segments WHERE run = ?"
+        self._db.execute(f"DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
+        self._db.execute(f"DELETE FROM chunks WHERE segment IN ({mine})", (run,))
 
     # -- reading
 
@@ -229,7 +247,7 @@ class Ledger:
         first = "(SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?) w"
         look = max(_FIRST_LOOK, limit)
         rows = self._all(f"{head} {first} {tail} ORDER BY w.rank LIMIT ?", match, look, *values, limit)
-        if len(rows) < limit and not allowed.open:
+        if len(rows) < limit and allowed.narrow:
             rows = self._all(f"{head} words w {tail} AND w.words MATCH ? ORDER BY w.rank LIMIT ?", *values, match, limit)
         return [(id, score) for id, score in rows]
 
@@ -248,6 +266,42 @@ class Ledger:
         segments = self._one("SELECT count(*) FROM segments WHERE run = ?", run)
         pieces = self._one("SELECT count(*) FROM chunks c JOIN segments s ON s.seq = c.segment WHERE s.run = ?", run)
         return segments, pieces
+
+    # -- what the vector index has and lacks
+
+    def pending(self, run: str, limit: int) -> list[Chunk]:
+        """Chunks that are not indexed yet, oldest first."""
+        sql = """SELECT c.id FROM chunks c JOIN segments s ON s.seq = c.segment
+                 WHERE c.indexed = 0 AND s.run = ? ORDER BY c.id LIMIT ?"""
+        return self.chunks([id for (id,) in self._all(sql, run, limit)])
+
+    def mark_indexed(self, ids: Sequence[int]) -> None:
+        with self._write():
+            self._db.execute("UPDATE chunks SET indexed = 1 WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
+
+    def indexed_count(self, run: str) -> int:
+        sql = "SELECT count(*) FROM chunks c JOIN segments s ON s.seq = c.segment WHERE c.indexed = 1 AND s.run = ?"
+        return int(self._one(sql, run))
+
+    def indexed_keys(self, allowed: Filter, limit: int) -> list[str]:
+        where, values = _where(allowed)
+        sql = f"SELECT s.id || ':' || c.n FROM segments s JOIN chunks c ON c.segment = s.seq WHERE {where} AND c.indexed = 1 LIMIT ?"
+        return [key for (key,) in self._all(sql, *values, limit)]
+
+    def reconcile(self, run: str, keys: set[str]) -> set[str]:
+        """Marks as indexed exactly the chunks of these keys. Returns the keys that are nobody's."""
+        rows = self._all("SELECT c.id, s.id || ':' || c.n FROM chunks c JOIN segments s ON s.seq = c.segment WHERE s.run = ?", run)
+        with self._write():
+            self._db.executemany("UPDATE chunks SET indexed = ? WHERE id = ?", [(key in keys, id) for id, key in rows])
+        return keys - {key for _, key in rows}
+
+    def by_key(self, pairs: Sequence[tuple[str, float]], allowed: Filter) -> dict[int, float]:
+        """Chunks by their key, where the filter lets them through, in the order given."""
+        where, values = _where(allowed)
+        places = json.dumps([[*key.rsplit(":", 1), score] for key, score in pairs])
+        sql = f"""SELECT c.id, j.value ->> 2 FROM json_each(?) j JOIN segments s ON s.id = j.value ->> 0
+                  JOIN chunks c ON c.segment = s.seq AND c.n = CAST(j.value ->> 1 AS INTEGER) WHERE {where} ORDER BY j.key"""
+        return dict(self._all(sql, places, *values))
 
     def close(self) -> None:
         with self._lock:

@@ -20,6 +20,8 @@ class Candidate:
     chunk: Chunk
     words: float = 0.0
     """BM25."""
+    dense: float = 0.0
+    """Cosine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def _parts(query: str) -> list[str]:
 def rank(candidates: Sequence[Candidate]) -> list[Ranked]:
     """Best first; equal ones in the order of the ledger."""
     best = max((candidate.words for candidate in candidates), default=0.0) or 1.0
-    ranked = [Ranked(candidate.chunk, candidate.words / best) for candidate in candidates]
+    ranked = [Ranked(candidate.chunk, candidate.words / best + candidate.dense) for candidate in candidates]
     return sorted(ranked, key=lambda item: (-item.score, item.chunk.id))
 
 

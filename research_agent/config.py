@@ -253,6 +253,10 @@ class Config(_Part):
         value = os.environ.get(model.key_variable or "", "").strip()
         return SecretStr(value) if value else None
 
+    def embedder_key(self) -> str:
+        """Of an embedder that is an OpenAI-compatible endpoint; empty where none is set."""
+        return os.environ.get("OPENAI_API_KEY", "").strip() if self.memory.embedder.startswith("openai:") else ""
+
     @staticmethod
     def secrets(*models: ModelConfig) -> tuple[str, ...]:
         """The values that must not be written down: these models' keys, and every variable whose name says that it is secret."""

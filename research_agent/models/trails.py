@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from .names import bare, names
-from .prose import terms
+from .prose import sentences, terms
 from .transcript import Page, Search
 
 ENTRIES = 4
@@ -23,6 +23,11 @@ RANK_PENALTY = 0.03
 STEP_PENALTY = 0.05
 NAME_WEIGHT = 1.5
 """Of a question's word that is part of a proper name, beside others."""
+NEAR = 0.4
+"""What it adds to a lead that its sentence says all of the question."""
+PLACE_PENALTY = 0.02
+COMMON_PENALTY = 0.2
+_ADJECTIVE = re.compile(r"\w+(?:ian|ean|can|ese|ish|man|nch|ch)")
 LINKED = {"title": 0.20, "in title": 0.10, "in text": 0.06}
 """What a step is worth, by how the next page is tied to the name followed."""
 
@@ -69,7 +74,9 @@ class Map:
 
     def covered(self, pages: Sequence[str]) -> float:
         """The share of the question's words, by weight, that the pages hold between them."""
-        held = frozenset().union(*(self.words[key] for key in pages))
+        return self._share(frozenset().union(*(self.words[key] for key in pages)))
+
+    def _share(self, held: Container[str]) -> float:
         return sum(self.weights[term] for term in self.asked if term in held) / self.total
 
     def leads(self, done: frozenset[str]) -> list[Lead]:
@@ -82,14 +89,18 @@ class Map:
             held = frozenset().union(*(self.words[key] for key in trail.pages))
             still_open = tuple(term for term in self.asked if term not in held)
             page = self.pages[trail.pages[-1]]
-            for place, name in enumerate(names(f"{page.title}.\n\n{page.text}")):
-                key = name.lower()
-                name_terms = frozenset(terms(name))
-                if key in done or not name_terms or name_terms <= question_terms:
-                    continue
-                lead = Lead(name, trail.pages[-1], still_open, trail.score - 0.02 * place)
-                if key not in leads or lead.score > leads[key].score:
-                    leads[key] = lead
+            place = 0
+            for sentence in (page.title, *sentences(page.text)):
+                near = NEAR * self._share(terms(sentence))
+                for name in names(sentence):
+                    place += 1
+                    key, name_terms = name.lower(), frozenset(terms(name))
+                    if key in done or not name_terms or name_terms <= question_terms:
+                        continue
+                    common = COMMON_PENALTY if _ADJECTIVE.fullmatch(name) else 0.0
+                    lead = Lead(name, trail.pages[-1], still_open, trail.score + near - PLACE_PENALTY * place - common)
+                    if key not in leads or lead.score > leads[key].score:
+                        leads[key] = lead
         return sorted(leads.values(), key=lambda lead: -lead.score)
 
     def _weights(self) -> dict[str, float]:

@@ -36,15 +36,24 @@ def write(transcript: Transcript) -> ReportDraft:
     left -= word_count(answer)
     texts: dict[str, list[str]] = {id: [] for id, _ in plan}
     for finding in _in_turn([findings[id] for id, _ in plan]):
-        for quote in (finding.quote, finding.claim):
+        for quote in _unsaid(finding, used):
             text = cited(quote, finding.handle)
-            if quote in finding.quote and word_count(text) <= left and not any(quote in said or said in quote for said in used):
+            if word_count(text) <= left:
                 texts[finding.sub_question].append(text)
                 used.append(quote)
                 left -= word_count(text)
-                break
     sections = [SectionDraft(sub_question=id, text=" ".join(texts[id]) or ("" if findings[id] else NOTHING)) for id, _ in plan]
     return ReportDraft(answer=answer or NOTHING, sections=[section for section in sections if section.text])
+
+
+def _unsaid(finding: Finding, said: Sequence[str]) -> Iterator[str]:
+    """The quote, or its sentences one by one where some of them were said already or there is no room for all."""
+    parts = [text for text in sentences(finding.quote) if not any(text in other for other in said)]
+    if len(parts) == len(sentences(finding.quote)):
+        yield finding.quote
+    for text in sorted(parts, key=lambda text: text != finding.claim):
+        if not any(text in other for other in said):
+            yield text
 
 
 def _in_turn(columns: Sequence[Sequence[Finding]]) -> Iterator[Finding]:

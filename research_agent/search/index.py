@@ -14,30 +14,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from research_agent.reading import MAX_BYTES, Page, Unreadable
 
-from . import query as words
+from . import ranking
 from .passages import split, tokens
+from .query import spaced
 from .readers import Readers
 from .walk import Entry, contents, printable, reason, walk
 
 SCHEMA = 1
 """Raised when the tables, the passages or the reader change: the index is built anew then."""
-
-WHOLE_TOKENS = 300
-"""A text up to here is returned whole."""
-TITLE_WEIGHT = 4.0
-NAMED_BONUS = 0.4
-"""For a file whose whole title stands in the query. This and the weight: benchmarks, dev split of HotpotQA and MuSiQue."""
-SECOND_PASSAGE = 0.5
-"""A file's second passage is shown if it scores this much of its best."""
-GAP = "\n[...]\n"
 
 LOCK_TIMEOUT_S = 600.0
 _RACY_NS = 2_000_000_000
@@ -50,7 +43,7 @@ CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB UNIQUE NOT NULL, stamp TEX
 CREATE TABLE passages (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, text TEXT NOT NULL);
 CREATE INDEX passages_file ON passages (file);
 CREATE VIRTUAL TABLE words USING fts5 (title, text, content='', tokenize="porter unicode61 remove_diacritics 2");
-INSERT INTO words (words, rank) VALUES ('rank', 'bm25({TITLE_WEIGHT}, 1.0)');
+INSERT INTO words (words, rank) VALUES ('rank', 'bm25({ranking.TITLE_WEIGHT}, 1.0)');
 PRAGMA user_version = {SCHEMA};
 """
 
@@ -61,14 +54,6 @@ Progress = Callable[[int, int, str], None]
 class Skipped(NamedTuple):
     path: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    path: str
-    """Below the folder, as the file system has it."""
-    title: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,20 +180,20 @@ class FolderIndex:
         """In order, a few ahead: results hold whole texts."""
         threads = min(4, os.cpu_count() or 1)
         ahead: deque[tuple[Entry, _Known | None, Future[_Read]]] = deque()
+        coming = iter(waiting)
         with Readers() as readers, ThreadPoolExecutor(threads, "folder-index") as pool:
             try:
-                for entry, old in waiting:
-                    if stop.is_set():
+                while not stop.is_set():
+                    for entry, old in islice(coming, 4 * threads - len(ahead)):
+                        ahead.append((entry, old, pool.submit(self._load, readers, entry, old)))
+                    if not ahead:
                         return
-                    ahead.append((entry, old, pool.submit(self._load, readers, entry, old)))
-                    if len(ahead) > 4 * threads:
+                    if wait([ahead[0][2]], timeout=0.2).done:
                         entry, old, future = ahead.popleft()
                         yield entry, old, future.result()
-                while ahead and not stop.is_set():
-                    entry, old, future = ahead.popleft()
-                    yield entry, old, future.result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+                readers.kill()
 
     def _load(self, readers: Readers, entry: Entry, old: _Known | None) -> _Read:
         read_ns = time.time_ns()
@@ -228,17 +213,11 @@ class FolderIndex:
 
     # --- asking it ---
 
-    def search(self, query: str, *, limit: int) -> list[Hit]:
+    def search(self, query: str, *, limit: int) -> list[ranking.Hit]:
         """Files, best first, each with the passages that serve the query. Raises sqlite3.Error."""
         with self._lock:
             db = self._db = self._db or _connect(self.file)
-            best: dict[int, list[tuple[float, int]]] = {}
-            for expression in words.expressions(query):
-                for file, found in _ranked(db, expression, query, limit):
-                    best.setdefault(file, found)
-                if len(best) >= limit:
-                    break
-            return [_hit(db, file, found) for file, found in list(best.items())[:limit]]
+            return ranking.search(db, query, limit)
 
     def page(self, path: str, stamp: str) -> Page | None:
         """What was read of a file, if it has not changed since. Raises sqlite3.Error."""
@@ -246,7 +225,7 @@ class FolderIndex:
             db = self._db = self._db or _connect(self.file)
             ask = "SELECT id, title, kind FROM files WHERE path = ? AND stamp = ? AND reason = ''"
             row = db.execute(ask, (os.fsencode(path), stamp)).fetchone()
-            return Page(_whole(db, row[0]), row[1], row[2]) if row else None
+            return Page(ranking.whole(db, row[0]), row[1], row[2]) if row else None
 
     def close(self) -> None:
         with self._lock:
@@ -277,51 +256,14 @@ def _store(db: sqlite3.Connection, entry: Entry, old: _Known | None, got: _Read)
     file = db.execute(add, row).lastrowid
     for passage in split(page.text):
         id = db.execute("INSERT INTO passages (file, text) VALUES (?, ?)", (file, passage)).lastrowid
-        db.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", (id, words.spaced(page.title), words.spaced(passage)))
+        db.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", (id, spaced(page.title), spaced(passage)))
 
 
 def _drop(db: sqlite3.Connection, file: int) -> None:
     title = db.execute("SELECT title FROM files WHERE id = ?", (file,)).fetchone()[0]
     for id, text in db.execute("SELECT id, text FROM passages WHERE file = ?", (file,)).fetchall():
         # A table without content forgets a row only if it is told what the row was.
-        row = (id, words.spaced(title), words.spaced(text))
+        row = (id, spaced(title), spaced(text))
         db.execute("INSERT INTO words (words, rowid, title, text) VALUES ('delete', ?, ?, ?)", row)
     db.execute("DELETE FROM passages WHERE file = ?", (file,))
     db.execute("DELETE FROM files WHERE id = ?", (file,))
-
-
-def _ranked(db: sqlite3.Connection, expression: str, query: str, limit: int) -> list[tuple[int, list[tuple[float, int]]]]:
-    """File ids, best first, with the scores and ids of their passages. A long file may hold all the best passages: then look further."""
-    wanted = max(50, 8 * limit)
-    while True:
-        rows = db.execute(
-            "SELECT found.rank, found.rowid, files.id, files.title FROM "
-            "(SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?) AS found "
-            "JOIN passages ON passages.id = found.rowid JOIN files ON files.id = passages.file",
-            (expression, wanted),
-        ).fetchall()
-        files: dict[int, list[tuple[float, int]]] = {}
-        titles: dict[int, str] = {}
-        for rank, passage, file, title in rows:
-            files.setdefault(file, []).append((-rank, passage))
-            titles[file] = title
-        if len(files) >= limit or len(rows) < wanted:
-            break
-        wanted *= 8
-    bonus = {file: 1 + NAMED_BONUS * words.names(query, title) for file, title in titles.items()}
-    return sorted(files.items(), key=lambda item: (-bonus[item[0]] * max(item[1])[0], item[0]))
-
-
-def _hit(db: sqlite3.Connection, file: int, found: list[tuple[float, int]]) -> Hit:
-    path, title, size = db.execute("SELECT path, title, tokens FROM files WHERE id = ?", (file,)).fetchone()
-    if size <= WHOLE_TOKENS:
-        return Hit(os.fsdecode(path), title, _whole(db, file))
-    ranked = sorted(found, reverse=True)[:2]
-    ids = sorted(id for score, id in ranked if score >= SECOND_PASSAGE * ranked[0][0])
-    texts = [db.execute("SELECT text FROM passages WHERE id = ?", (id,)).fetchone()[0] for id in ids]
-    joined = "".join(texts) if len(ids) == 2 and ids[1] == ids[0] + 1 else GAP.join(text.strip() for text in texts)
-    return Hit(os.fsdecode(path), title, joined.strip())
-
-
-def _whole(db: sqlite3.Connection, file: int) -> str:
-    return "".join(text for (text,) in db.execute("SELECT text FROM passages WHERE file = ? ORDER BY id", (file,)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 
 MAX_CHARS = 2_000
@@ -48,10 +49,14 @@ def words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(spaced(text[:MAX_CHARS]))[:MAX_WORDS]]
 
 
-def names(text: str, title: str) -> bool:
-    """Whether the text names a thing by its whole title, what stands in brackets aside: `Lilu (mythology)`."""
-    name = words(_BRACKETS.sub("", title))
-    return not STOP_WORDS.issuperset(name) and f" {' '.join(name)} " in f" {' '.join(words(text))} "
+def named_in(text: str, titles: Iterable[str]) -> set[str]:
+    """The titles that stand whole in the text, what they have in brackets aside: `Lilu (mythology)`."""
+    line = f" {' '.join(words(text))} "
+    return {
+        title
+        for title in set(titles)
+        if not STOP_WORDS.issuperset(name := words(_BRACKETS.sub("", title))) and f" {' '.join(name)} " in line
+    }
 
 
 def _tells(word: str) -> bool:

@@ -37,6 +37,11 @@ class Readers:
         for child in self._children:
             child.close()
 
+    def kill(self) -> None:
+        """What is being read is given up."""
+        for child in list(self._children):
+            child.kill()
+
     def read(self, data: bytes, name: str) -> Page:
         """Like `reading.read`."""
         if not _hard(data, name):
@@ -56,7 +61,6 @@ def _hard(data: bytes, name: str) -> bool:
 class _Child:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
 
     def read(self, data: bytes, name: str) -> Page:
         process = self._process or self._start()
@@ -90,6 +94,10 @@ class _Child:
             start_new_session=True,
         )
         return self._process
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     def close(self) -> None:
         process, self._process = self._process, None

@@ -73,7 +73,7 @@ def stamp(status: os.stat_result) -> str:
 
 
 def contents(path: Path) -> bytes:
-    """At most a byte more than `reading.MAX_BYTES`. Follows no link and awaits no pipe, which a file may have become since it was listed."""
+    """At most a byte more than `reading.MAX_BYTES`. Follows no link and awaits no pipe: a file may have become one."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         return file.read(MAX_BYTES + 1)
@@ -90,4 +90,9 @@ def printable(path: str) -> str:
     """A path that can be shown, stored and sent: where a name holds control characters or broken UTF-8, these are percent-encoded."""
     if path.isprintable():
         return path
-    return "".join(char if char.isprintable() and char != "%" else "".join(f"%{byte:02X}" for byte in os.fsencode(char)) for char in path)
+    return "".join(char if char.isprintable() and char != "%" else _percent(char) for char in path)
+
+
+def _percent(char: str) -> str:
+    raw = char.encode("utf-8", "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass")
+    return "".join(f"%{byte:02X}" for byte in raw)

@@ -99,9 +99,10 @@ class ScriptedHost:
             cached = max((_shared_tokens(prompt, earlier) for earlier in self._prompts), default=0)
             self._prompts.append(prompt)
             self.requests.append(request)
-            self.headers.append({name.lower(): value for name, value in headers.items()})
+            lower = {name.lower(): value for name, value in headers.items()}
+            self.headers.append(lower)
             try:
-                if self.key and headers.get("Authorization") != f"Bearer {self.key}":
+                if self.key and lower.get("authorization") != f"Bearer {self.key}":
                     raise Refusal(401, "Invalid Authentication", "invalid_authentication_error")
                 check(request, self.dialect)
             except Refusal as refusal:

@@ -1,0 +1,124 @@
+"""Keeps the dense index up with the ledger, on a thread of its own: embedding never stands between the model and its next step.
+
+What is left to do stands in the ledger, not in a queue: a killed process leaves it there, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from .embedders import Embedder
+from .errors import ArchiveError, EmbeddingFailed
+from .ledger import Filter, Ledger
+from .vectors import Vectors
+
+_BATCH = 16  # texts embedded at once: small, for a recall waits for the batch in work
+_NARROW = 2000  # chunks a filter may leave for their vectors to be compared one by one
+_OPEN_TIMEOUT_S = 30.0
+
+
+class Indexer:
+    """One run's vectors, and the thread that writes them."""
+
+    failure: str = ""
+    """Why recall goes by words only, if it does."""
+
+    def __init__(self, ledger: Ledger, where: Path | str, *, run: str, embedder: Embedder) -> None:
+        self._ledger = ledger
+        self._where = where
+        self._run = run
+        self._embedder = embedder
+        self._vectors: Vectors | None = None
+        self._opened = threading.Event()
+        self._change = threading.Condition()
+        self._wanted = 1
+        self._done = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name=f"index {run}", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is more to index."""
+        with self._change:
+            self._wanted += 1
+            self._change.notify_all()
+
+    def flush(self) -> None:
+        """Returns when what is archived by now is indexed, or cannot be."""
+        with self._change:
+            goal = self._wanted
+            self._change.wait_for(lambda: self._done >= goal)
+
+    def search(self, query: str, allowed: Filter, limit: int) -> dict[int, float]:
+        """Chunks near a query in meaning, with their cosine, best first: of what is indexed by now."""
+        if not self._opened.wait(_OPEN_TIMEOUT_S) or self._vectors is None:
+            return {}
+        try:
+            vector = self._embedder.embed([query])[0]
+            if not allowed.narrow:
+                return self._ledger.by_key(self._vectors.query(vector, limit), allowed)
+            keys = self._ledger.indexed_keys(allowed, _NARROW)
+            near = self._vectors.among(keys, vector) if len(keys) < _NARROW else self._vectors.query(vector, 4 * limit)
+            return dict(list(self._ledger.by_key(near, allowed).items())[:limit])
+        except ArchiveError as error:
+            self.failure = str(error)
+            return {}
+
+    def drop(self) -> None:
+        """Removes the run's vectors, and stops."""
+        self.close(drop=True)
+
+    def close(self, *, drop: bool = False) -> None:
+        """Stops after the batch in work; what is left is done when the archive is opened again."""
+        with self._change:
+            self._closing = True
+            self._change.notify_all()
+        self._thread.join()
+        if self._vectors is not None:
+            if drop:
+                self._vectors.drop()
+            self._vectors.close()
+            self._vectors = None
+
+    def _serve(self) -> None:
+        try:
+            self._open()
+            while goal := self._next():
+                self._catch_up()
+                self._finish(goal)
+        except ArchiveError as error:
+            self.failure = str(error)
+        finally:
+            self._opened.set()
+            self._finish(None)
+
+    def _open(self) -> None:
+        vectors = Vectors.open(self._where, run=self._run, identity=self._embedder.identity, dimensions=self._embedder.dimensions)
+        if vectors.count() != self._ledger.indexed_count(self._run):
+            vectors.delete(self._ledger.reconcile(self._run, vectors.keys()))
+        self._vectors = vectors
+        self._opened.set()
+
+    def _next(self) -> int:
+        """Waits for work, and says up to which wish it goes; 0 when it is time to stop."""
+        with self._change:
+            self._change.wait_for(lambda: self._wanted > self._done or self._closing)
+            return 0 if self._closing else self._wanted
+
+    def _catch_up(self) -> None:
+        assert self._vectors is not None  # noqa: S101 - `_open` came first
+        while not self._closing and (batch := self._ledger.pending(self._run, _BATCH)):
+            try:
+                vectors = self._embedder.embed([chunk.passage for chunk in batch])
+            except EmbeddingFailed as error:  # a host that is down now may be up when there is more to index
+                self.failure = str(error)
+                return
+            self._vectors.upsert([chunk.key for chunk in batch], vectors)
+            self._ledger.mark_indexed([chunk.id for chunk in batch])
+            self.failure = ""
+
+    def _finish(self, goal: int | None) -> None:
+        with self._change:
+            self._done = self._wanted + (1 << 60) if goal is None else goal
+            self._change.notify_all()

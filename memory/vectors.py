@@ -1,0 +1,158 @@
+"""The dense index: Chroma, one collection for each run, in the run's folder or on a server. Rebuildable from the ledger at any time.
+
+It holds ids and vectors and no text, and is given its vectors: Chroma never embeds anything for us.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .errors import IndexFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_BATCH = 5000  # Chroma takes 5461 at once
+_HNSW = {"hnsw": {"space": "cosine", "ef_construction": 200, "ef_search": 200, "max_neighbors": 32}}
+# Chroma's defaults find 37 % of the true ten nearest among 20,000 random vectors
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """What Chroma raises, as one line of ours."""
+    import httpx
+    from chromadb.errors import ChromaError
+
+    try:
+        yield
+    except (ChromaError, httpx.HTTPError, ValueError) as error:  # ValueError: a server that is not there
+        raise IndexFailed(f"the vector index failed: {str(error).strip().splitlines()[0]}") from error
+
+
+class Vectors:
+    """One run's collection."""
+
+    def __init__(self, client: Any, collection: Any) -> None:
+        self._client = client
+        self._collection = collection
+
+    @classmethod
+    def open(cls, where: Path | str, *, run: str, identity: str, dimensions: int) -> Vectors:
+        """In a folder, or at a server's URL. Vectors of another embedder are dropped, a folder that cannot be read is made anew."""
+        if isinstance(where, str):
+            with _failing():
+                return cls._collect(_server(where), run, identity, dimensions)
+        if not _readable(where):
+            shutil.rmtree(where)
+        try:
+            with _failing():
+                return cls._collect(_local(str(where)), run, identity, dimensions)
+        except IndexFailed:
+            shutil.rmtree(where, ignore_errors=True)
+            with _failing():  # Chroma keeps a start that failed under the path it was given
+                return cls._collect(_local(f"{where}/."), run, identity, dimensions)
+
+    @classmethod
+    def _collect(cls, client: Any, run: str, identity: str, dimensions: int) -> Vectors:
+        name = f"run-{hashlib.sha256(run.encode()).hexdigest()[:24]}"
+        made = {"run": run, "embedder": identity, "dimensions": dimensions}
+
+        def collection() -> Any:
+            return client.get_or_create_collection(name, embedding_function=None, metadata=made, configuration=_HNSW)
+
+        opened = False
+        try:
+            found = collection()
+            if found.metadata != made:
+                client.delete_collection(name)
+                found = collection()
+            found.query(query_embeddings=[[1.0] + [0.0] * (dimensions - 1)], n_results=1, include=[])  # an unreadable graph fails here
+            opened = True
+        finally:
+            if not opened:
+                client.close()
+        return cls(client, found)
+
+    @_failing()
+    def upsert(self, keys: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        for start in range(0, len(keys), _BATCH):
+            self._collection.upsert(ids=list(keys[start : start + _BATCH]), embeddings=vectors[start : start + _BATCH])
+
+    @_failing()
+    def query(self, vector: NDArray[np.float32], limit: int) -> list[tuple[str, float]]:
+        """The nearest keys with their cosine, best first."""
+        found = self._collection.query(query_embeddings=[vector], n_results=limit, include=["distances"])
+        return [(key, 1.0 - distance) for key, distance in zip(found["ids"][0], found["distances"][0], strict=True)]
+
+    @_failing()
+    def among(self, keys: Sequence[str], vector: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """The cosines of these keys, exactly, best first; a key that is not indexed is left out."""
+        import numpy as np
+
+        pairs: list[tuple[str, float]] = []
+        for start in range(0, len(keys), _BATCH):
+            found = self._collection.get(ids=list(keys[start : start + _BATCH]), include=["embeddings"])
+            if found["ids"]:
+                rows = np.asarray(found["embeddings"], dtype=np.float32)
+                pairs.extend(zip(found["ids"], (rows @ vector).tolist(), strict=True))
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+    @_failing()
+    def count(self) -> int:
+        return int(self._collection.count())
+
+    @_failing()
+    def keys(self) -> set[str]:
+        return set(self._collection.get(include=[])["ids"])
+
+    @_failing()
+    def delete(self, keys: Iterable[str]) -> None:
+        every = list(keys)
+        for start in range(0, len(every), _BATCH):
+            self._collection.delete(ids=every[start : start + _BATCH])
+
+    @_failing()
+    def drop(self) -> None:
+        """Removes the run's collection."""
+        self._client.delete_collection(self._collection.name)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _local(path: str) -> Any:
+    import chromadb
+    from chromadb.config import Settings
+
+    return chromadb.PersistentClient(path, settings=Settings(anonymized_telemetry=False))
+
+
+def _server(url: str) -> Any:
+    import chromadb
+    from chromadb.config import Settings
+
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    port = parts.port or (443 if tls else 8000)
+    return chromadb.HttpClient(parts.hostname or "", port, ssl=tls, settings=Settings(anonymized_telemetry=False))
+
+
+def _readable(folder: Path) -> bool:
+    """False for a database that is none: Chroma would fail on it, and go on failing on that path in this process."""
+    path = folder / "chroma.sqlite3"
+    if not path.is_file():
+        return True
+    try:
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError:
+        return False
+    return True
