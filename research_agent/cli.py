@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from research_agent import __version__
+
 if TYPE_CHECKING:
     from research_agent.config import Config
     from research_agent.session import Result
@@ -20,7 +22,6 @@ COMPLETE, FAILED, BAD_CONFIG, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="research-agent",
-    help="Investigates a question over many steps, and hands back a report whose claims can be traced to what it read.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,6 +42,19 @@ class Fault(Exception):
     def __init__(self, line: str, code: int) -> None:
         super().__init__(line)
         self.code = code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"research-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Investigates a question over many steps, and hands back a report whose claims can be traced to what it read."""
 
 
 @app.command()

@@ -22,15 +22,15 @@ from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.calls import NO_USAGE
-from research_agent.graphs.ports import Context, Limits
+from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import ResearchState
-from research_agent.graphs.write import from_findings
-from research_agent.memory import Archive
+from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import choose
-from research_agent.models.load import ROLES, load_roles
+from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, now
+from research_agent.runs import Run, RunError, now
+from research_agent.search.provider import SearchFailed
 from research_agent.tools.registry import open_tools
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class Session:
             try:
                 return await self._work(resumed, answer)
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
-                reason = self._redact(" ".join(f"{type(error).__name__}: {error}".split()))[:500]
+                known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
+                reason = self._redact(" ".join((str(error) if known else f"{type(error).__name__}: {error}").split()))[:500]
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
                 return self._ended(self._state, "failed", reason, None, "")
 
@@ -164,21 +165,20 @@ class Session:
         return self._seconds_before + time.monotonic() - self._started
 
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
-        draft, stopped = state.get("report") or {}, state.get("stopped", "")
+        draft, stopped = state.get("report") or None, state.get("stopped", "")
         if drained:
-            stopped = f"stopped; `research-agent resume {self._run.id}` goes on"
-            findings = archive.find(kind="finding")
-            draft = from_findings(archive, state.get("plan", []), findings).model_dump() if findings else {}
-        if not draft:
-            status: Status = "incomplete" if drained else "failed"
-            return self._ended(state, status, stopped or "nothing was written", None, "")
-        status = "incomplete" if stopped else "complete"
+            draft, stopped = None, f"stopped; `research-agent resume {self._run.id}` goes on"
+        if not draft and not archive.find(kind="finding"):
+            return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
+        status: Status = "incomplete" if stopped else "complete"
         report = build(self._investigation(state, archive, draft, status, stopped))
         path = self._write(report)
         self._emit({"type": "report", "path": str(path), "answer": report.answer})
         return self._ended(state, status, stopped, path, report.answer)
 
-    def _investigation(self, state: ResearchState, archive: Archive, draft: dict[str, Any], status: Status, reason: str) -> Investigation:
+    def _investigation(
+        self, state: ResearchState, archive: Archive, draft: dict[str, Any] | None, status: Status, reason: str
+    ) -> Investigation:
         writer = self._config.model_for("writer")
         findings = [
             Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)

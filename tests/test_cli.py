@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import research_agent
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART = str(ROOT / "examples" / "quickstart.yaml")
@@ -20,7 +21,14 @@ QUICKSTART = str(ROOT / "examples" / "quickstart.yaml")
 def cli(*args: str, cwd: Path, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
     env = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")} | {"COLUMNS": "80"}
     done = subprocess.run(
-        [sys.executable, "-m", "research_agent", *args], cwd=cwd, env=env, capture_output=True, text=True, input=stdin, timeout=120, check=False
+        [sys.executable, "-m", "research_agent", *args],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=120,
+        check=False,
     )
     assert "Traceback" not in done.stderr + done.stdout
     assert done.returncode == code, done.stderr[-2000:]
@@ -157,6 +165,4 @@ def test_a_waiting_plan_is_answered_by_resume(tmp_path: Path) -> None:
 def test_models_and_help_tell_what_there_is(tmp_path: Path) -> None:
     assert "kimi-k2-thinking" in cli("models", cwd=tmp_path).stdout
     assert "resume" in cli("--help", cwd=tmp_path).stdout
-    started = time.perf_counter()
-    cli("--version", cwd=tmp_path)
-    assert time.perf_counter() - started < 30
+    assert cli("--version", cwd=tmp_path).stdout.strip() == f"research-agent {research_agent.__version__}"

@@ -246,7 +246,7 @@ async def test_an_overflow_error_teaches_the_window(archive: Archive) -> None:
     assert [item["status"] for item in state["plan"]] == ["done"]
 
 
-async def test_a_model_that_is_gone_leaves_a_report_of_what_was_found(archive: Archive) -> None:
+async def test_a_model_that_is_gone_leaves_what_was_found_to_the_writer(archive: Archive) -> None:
     noting = tool("note", lambda query: Observation(finding=Finding(claim="It is 42.", quote="is 42", source=archive.get("S100").id)))  # type: ignore[union-attr]
 
     def investigate(messages: list[BaseMessage]) -> AIMessage:

@@ -45,6 +45,8 @@ class Row:
     """An assistant message with tool calls must carry the reasoning field, be it empty."""
     structured: Structured
     call_ids: CallIds
+    typed_schemas: bool
+    """Every property of a tool's schema needs a type."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
@@ -114,6 +116,7 @@ def _row(provider: str, name: str, family: str, merged: Mapping[str, Any]) -> Ro
         needs_reasoning=merged["needs_reasoning"],
         structured=merged["structured"],
         call_ids=merged["call_ids"],
+        typed_schemas=merged["typed_schemas"],
         fixed=merged["fixed"],
         body=merged["body"],
         source=merged.get("source", ""),

@@ -18,6 +18,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import Field, SecretStr, model_validator
 
@@ -98,6 +99,12 @@ class ReasoningChatModel(BaseChatOpenAI):
 
     def with_structured_output(self, schema: Any = None, *, method: Any = "json_schema", **kwargs: Any) -> Any:
         """By `response_format`: a forced tool call is refused while a model thinks."""
+        if method == "json_schema" and schema is not None:
+            wire = convert_to_json_schema(schema)
+            named = {"name": wire.get("title", "answer"), "schema": wire, "strict": bool(kwargs.pop("strict", True))}
+            told = {"kwargs": {"method": method}, "schema": convert_to_openai_tool(schema)}
+            kwargs |= {"response_format": {"type": "json_schema", "json_schema": named}, "ls_structured_output_format": told}
+            method = "json_mode"  # as the base reads the answer: whatever the host can, the text is one JSON object
         return super().with_structured_output(schema, method=method, **kwargs)
 
     # Whole and streamed, sync and async: each only carries bytes between the SDK and `Answer`.

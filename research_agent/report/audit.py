@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from research_agent.report.citations import bare
 from research_agent.report.model import Verdict
@@ -19,7 +20,7 @@ SUPPORTED = 0.6
 WEAK = 0.3
 """Shares of a sentence's own words that stand together in what it cites."""
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?:[A-Z][\w’'-]+)(?:\s+(?:of|the|de|von|van|&)?\s*[A-Z][\w’'-]+)*")
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -45,7 +46,7 @@ def judge(sentence: str, sources: Sequence[tuple[Sequence[str], str]]) -> Judgem
     """A cited sentence against its sources: of each the quotes noted from it, and its whole text. Several may bear it out together."""
     sentence = plain(sentence)
     wanted = _words(sentence)
-    best = [max((*quotes, *_windows(text)), key=lambda piece: len(wanted & _words(piece)), default="") for quotes, text in sources]
+    best = [_nearest(wanted, (*((quote, _words(quote)) for quote in quotes), *_windows(text))) for quotes, text in sources]
     held = frozenset[str]().union(*map(_words, best))
     share = len(wanted & held) / len(wanted) if wanted else 1.0
     missing = _missing(sentence, [piece for quotes, text in sources for piece in (*quotes, text)])
@@ -60,34 +61,41 @@ def plain(sentence: str) -> str:
 
 def nearest(sentence: str, passage: str) -> str:
     """The sentence of a passage that shares most words with one of the report."""
-    wanted = _words(bare(sentence))
-    return max(split_passage(passage), key=lambda s: (len(wanted & _words(s)), -len(s)), default="")
+    return _nearest(_words(bare(sentence)), _sentences(passage))
 
 
-@lru_cache(maxsize=512)
-def split_passage(passage: str) -> tuple[str, ...]:
-    return tuple(s for s in split(passage) if s)
+_Piece = tuple[str, frozenset[str]]
+"""A text and its words."""
 
 
-@lru_cache(maxsize=512)
-def _windows(passage: str) -> tuple[str, ...]:
-    """Each two neighbouring sentences: a claim often joins them."""
-    found = split_passage(passage)
-    return tuple(" ".join(found[i : i + 2]) for i in range(max(1, len(found) - 1))) if found else ()
+def _nearest(wanted: frozenset[str], pieces: Sequence[_Piece]) -> str:
+    return max(pieces, key=lambda piece: (len(wanted & piece[1]), -len(piece[1])), default=("", wanted))[0]
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=256)
+def _sentences(passage: str) -> tuple[_Piece, ...]:
+    return tuple((sentence, _words(sentence)) for sentence in split(passage))
+
+
+@lru_cache(maxsize=256)
+def _windows(passage: str) -> tuple[_Piece, ...]:
+    """Each sentence with the one after it: a claim often joins two."""
+    found = _sentences(passage)
+    return tuple((f"{a} {b}", one | other) for (a, one), (b, other) in pairwise(found)) or found
+
+
+@lru_cache(maxsize=4096)
 def _words(text: str) -> frozenset[str]:
     words: set[str] = set()
-    for match in _WORD.finditer(text.casefold()):
-        word = match.group()
-        if _CJK.search(word):
+    for word in set(_WORD.findall(text.casefold())):
+        if not word.isascii() and _CJK.search(word):
             words.update(word[i : i + 2] for i in range(max(1, len(word) - 1)))
         elif word not in _STOP:
             words.add(_stem(word))
     return frozenset(words)
 
 
+@lru_cache(maxsize=65536)
 def _stem(word: str) -> str:
     word = word.removesuffix("'s").removesuffix("’s")
     for ending in ("ing", "ed", "es", "s", "e"):

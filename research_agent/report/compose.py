@@ -11,7 +11,7 @@ from research_agent.report import html
 from research_agent.report.audit import Judgement, judge, nearest, plain
 from research_agent.report.citations import ANCHOR, TOKEN, Book, bare, numbered, places
 from research_agent.report.draft import Draft, read
-from research_agent.report.inert import clean, line
+from research_agent.report.inert import block, clean, line
 from research_agent.report.model import Checked, Found, Investigation, Report
 from research_agent.report.page import Listed, Page, quoted
 from research_agent.report.sentences import split
@@ -50,6 +50,7 @@ class _Composer:
         sources, findings = self._tables(draft, numbers)
         return Report(
             markdown=markdown,
+            answer=numbered(block(page.answer), number_of, _bracketed),
             html=html.render(tokens, self.of.question, number_of),
             sources=sources,
             findings=findings,
@@ -236,7 +237,11 @@ def _words_in(draft: Draft) -> int:
 
 
 def _finished(tokens: str, number_of: dict[int, int]) -> str:
-    return ANCHOR.sub("", numbered(tokens, number_of, lambda number: f"[{number}]"))
+    return ANCHOR.sub("", numbered(tokens, number_of, _bracketed))
+
+
+def _bracketed(number: int) -> str:
+    return f"[{number}]"
 
 
 def _count(page: Page) -> int:

@@ -64,6 +64,8 @@ class Checked:
 class Report:
     markdown: str
     html: str
+    answer: str
+    """The short answer as it stands in the Markdown, its citations numbered."""
     sources: tuple[dict[str, Any], ...]
     """`number, id, url, title, retrieved_at, tool`: those cited first, then those of findings only."""
     findings: tuple[dict[str, Any], ...]
