@@ -14,11 +14,11 @@ from research_agent.config import Config
 from research_agent.events import Event
 from research_agent.graphs.ports import Archive
 from research_agent.runs import Run
-from research_agent.search.provider import Provider
 
 if TYPE_CHECKING:
     from research_agent.net import Client
     from research_agent.search.folder import FolderSearch
+    from research_agent.search.health import Providers
 
 
 class Unavailable(Exception):
@@ -33,7 +33,7 @@ class Parts:
     run: Run
     archive: Archive
     client: Client
-    providers: tuple[Provider, ...]
+    providers: Providers
     folder: FolderSearch | None
 
 
@@ -84,16 +84,24 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
     """The run's tools, their clients open. The search folder is indexed first, with its progress as events. Raises SearchFailed."""
     from research_agent.net import Client
     from research_agent.search.folder import FolderSearch
+    from research_agent.search.health import Providers
     from research_agent.search.registry import PROVIDERS, SearchOptions
 
     search = config.search
-    options = SearchOptions(searxng_url=search.searxng_url or "", folder=search.folder or Path(), cache=config.cache, runs=config.out)
+    options = SearchOptions(
+        searxng_url=search.searxng_url or "",
+        folder=search.folder or Path(),
+        cache=config.cache,
+        runs=config.out,
+        keys=config.search_keys(),
+    )
     providers = tuple(PROVIDERS[name](options) for name in search.providers)
     folder = next((provider for provider in providers if isinstance(provider, FolderSearch)), None)
     async with Client(allow_hosts=config.scrape.allow_hosts) as client:
         if folder is not None:
             await _index(folder, emit)
-        parts = Parts(config=config, run=run, archive=archive, client=client, providers=providers, folder=folder)
+        asked = Providers(providers, merge=search.merge)
+        parts = Parts(config=config, run=run, archive=archive, client=client, providers=asked, folder=folder)
         try:
             yield tuple(_made(parts, emit))
         finally:
