@@ -154,6 +154,7 @@ class ScrapeConfig(_Part):
     allow_hosts: tuple[Annotated[str, _matching(_ALLOW_HOST)], ...] = Field(
         default=(), strict=False, description="a list of private hosts that may be read, each host or host:port"
     )
+    robots: bool = Field(default=True, description="true or false: whether a site's robots.txt is obeyed")
 
 
 class PythonConfig(_Part):

@@ -28,7 +28,9 @@ from research_agent.addresses import closed, literal
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port to IP addresses. Raises OSError when the name has none."""
 
-USER_AGENT = "Mozilla/5.0 (compatible; research-agent/0.1)"
+AGENT = "research-agent"
+"""What robots.txt calls us."""
+USER_AGENT = f"Mozilla/5.0 (compatible; {AGENT}/0.1)"
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -112,14 +114,17 @@ class _Backend(httpcore.AsyncNetworkBackend):
                 failure = error
         raise failure or httpcore.ConnectError("the name has no address")
 
+    def is_named(self, host: str, port: int) -> bool:
+        name = f"[{host}]" if ":" in host else host
+        return bool(self._allow_hosts & {host, name, f"{name}:{port}"})
+
     async def _open_addresses(self, host: str, port: int) -> Sequence[str]:
         number = literal(host)
         try:
             addresses = [number] if number else await self._resolver(host, port)
         except (OSError, UnicodeError) as error:
             raise FetchFailed(f"no such host: {host}") from error
-        name = f"[{host}]" if ":" in host else host
-        if self._allow_hosts & {host, name, f"{name}:{port}"}:
+        if self.is_named(host, port):
             return addresses
         reasons = {address: closed(address) for address in addresses}
         public = [address for address, reason in reasons.items() if not reason]
@@ -152,6 +157,10 @@ class Client:
         self._tls = tls
         self._opened: httpcore.AsyncConnectionPool | None = None
 
+    def is_named(self, url: httpx.URL) -> bool:
+        """Whether the URL's host is one that may be private."""
+        return self._backend.is_named(url.host, url.port or _PORTS[url.scheme])
+
     @property
     def _pool(self) -> httpcore.AsyncConnectionPool:
         if self._opened is None:
@@ -171,13 +180,13 @@ class Client:
         first = checked(url)
 
         async def one(target: httpx.URL) -> Fetched:
-            return await self._fetch(target, headers if headers and _origin(target) == _origin(first) else {}, None)
+            return await self._fetch(target, headers if headers and origin(target) == origin(first) else {}, None)
 
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await follow(first, one, most=self._max_redirects)
         except TimeoutError as error:
-            raise FetchFailed(f"{first.host} took longer than {self._timeout_s:g} s", passing=True) from error
+            raise FetchFailed(f"{first.host} took longer than {self._timeout_s:g} s") from error
 
     async def fetch(self, url: str, *, headers: Mapping[str, str] | None = None, json: Mapping[str, Any] | None = None) -> Fetched:
         """One exchange: a redirect is its answer. GET, or POST with a JSON body. Raises Refused and FetchFailed."""
@@ -186,13 +195,13 @@ class Client:
             async with asyncio.timeout(self._timeout_s):
                 return await self._fetch(target, headers or {}, json)
         except TimeoutError as error:
-            raise FetchFailed(f"{target.host} took longer than {self._timeout_s:g} s", passing=True) from error
+            raise FetchFailed(f"{target.host} took longer than {self._timeout_s:g} s") from error
 
     async def _fetch(self, url: httpx.URL, extra: Mapping[str, str], json: Mapping[str, Any] | None) -> Fetched:
         try:
             return await self._exchange(url, extra, json)
         except httpcore.TimeoutException as error:
-            raise FetchFailed(f"{url.host} did not answer in time", passing=True) from error
+            raise FetchFailed(f"{url.host} did not answer in time") from error
         except httpcore.ConnectError as error:
             raise FetchFailed(f"no connection to {url.host}: {error}", passing=True) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
@@ -287,7 +296,7 @@ def checked(url: str, *, base: httpx.URL | None = None) -> httpx.URL:
     return target.copy_with(fragment=None)
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
+def origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or _PORTS[url.scheme]
 
 

@@ -14,6 +14,7 @@ from memory_double import Memory, read
 
 from research_agent.graphs.ports import Document, Observation
 from research_agent.net import Client
+from research_agent.page_reader import PageReader
 from research_agent.search.health import Providers
 from research_agent.tools.note import note_tool
 from research_agent.tools.python import python_tool
@@ -33,7 +34,7 @@ class Library:
 
 
 TOOLS = [
-    scrape_tool(Client()),
+    scrape_tool(Client(), PageReader().read),
     web_search_tool(Providers([Library()])),
     python_tool(Path("unused")),
     recall_tool(MEMORY),
