@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any, Literal
 
 Structured = Literal["json_schema", "json_object", "text"]
+Api = Literal["chat", "responses", "messages"]
 CallIds = Literal["verbatim", "kimi"]
 
 
@@ -35,6 +36,7 @@ class Row:
     api_key_env: str | None = None
     window_tokens: int
     max_output_tokens: int
+    api: Api
     max_tokens_field: str
     prices: RowPrices | None = None
     """None: unknown, so a limit in dollars cannot hold."""
@@ -109,6 +111,7 @@ def _row(provider: str, name: str, family: str, merged: Mapping[str, Any]) -> Ro
         api_key_env=merged.get("api_key_env"),
         window_tokens=merged["window_tokens"],
         max_output_tokens=merged["max_output_tokens"],
+        api=merged["api"],
         max_tokens_field=merged["max_tokens_field"],
         prices=None if prices is None else _prices(prices),
         tool_choice=tuple(merged["tool_choice"]),
