@@ -74,14 +74,12 @@ def _from_pages(transcript: Transcript, id: str, question: str) -> list[Finding]
 
 
 def _answer(question: str, plan: Sequence[tuple[str, str]], findings: dict[str, list[Finding]], limit: int) -> tuple[str, list[str]]:
-    """The short answer and the sentences it quotes: the best one, or one for each side of a comparison."""
+    """The short answer and the sentences it quotes: the best two, or one for each part of a question of several."""
     pair = comparison(question)
-    if pair is None:
-        candidates = [finding for id, _ in reversed(plan) for finding in findings[id]]
-        best = _best(question, candidates)
-        groups = [best[:2]]
-    else:
+    if len(plan) > 1 and all(text != question for _, text in plan):
         groups = [_best(text, findings[id])[:1] for id, text in plan]
+    else:
+        groups = [_best(question, [finding for id, _ in reversed(plan) for finding in findings[id]])[:2]]
     parts: list[str] = []
     used: list[str] = []
     for text, handle in (chosen for group in groups for chosen in group):
