@@ -34,7 +34,7 @@ def line(event: Event) -> str | None:
         case "call":
             return f"step {event['step']}: {call(event)}"
         case "result":
-            return f"step {event['step']}: {event['name']} {outcome(event)}"
+            return f"step {event['step']}: {one_line(event['name'])} {outcome(event)}"
         case "finding":
             return f"finding [{event['handle']}]: {one_line(event['claim'])}"
         case "compaction":
