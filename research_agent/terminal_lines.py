@@ -50,11 +50,12 @@ def line(event: Event) -> str | None:
 def call(event: Mapping[str, Any]) -> str:
     """A tool call as code would write it: `web_search("cold cells")`."""
     args = event.get("args") or {}
-    shown = [
-        json.dumps(value, ensure_ascii=False) if len(args) == 1 else f"{key}={json.dumps(value, ensure_ascii=False)}"
-        for key, value in args.items()
-    ]
-    return one_line(f"{event['name']}({', '.join(shown)})".replace("\\n", " "), ARGS_CHARS)
+    shown = [_value(value) if len(args) == 1 else f"{key}={_value(value)}" for key, value in args.items()]
+    return one_line(f"{event['name']}({', '.join(shown)})", ARGS_CHARS)
+
+
+def _value(value: object) -> str:
+    return json.dumps(one_line(value) if isinstance(value, str) else value, ensure_ascii=False)
 
 
 def outcome(event: Mapping[str, Any]) -> str:

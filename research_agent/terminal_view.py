@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.cells import set_cell_size
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -135,7 +136,7 @@ def frame(view: View, *, width: int, height: int, ascii_only: bool = False) -> G
     parts: list[list[RenderableType]] = [[_line(view.question, "bold")]]
     parts.append([_planned(item, view.current, marks) for item in _around(view.plan, view.current, room.plan)])
     parts.append([_line(text, "dim italic", "  ") for text in _tail(view.thought, width - 4, room.thought)])
-    parts.append([_stepped(step, marks) for step in list(view.steps)[-room.steps :]])
+    parts.append([_stepped(step, marks, width) for step in list(view.steps)[-room.steps :]])
     parts.append([_line(text, "cyan", "  ") for text in list(view.found)[-room.found :]])
     parts.append([_line(text, "yellow", "! ") for text in view.warnings])
     if view.index:
@@ -160,11 +161,12 @@ def _planned(item: dict[str, Any], current: str, marks: dict[str, str]) -> Text:
     return _line(f"{item['id']}. {item['question']}", style, f"{marks[status]} ")
 
 
-def _stepped(step: Step, marks: dict[str, str]) -> Text:
+def _stepped(step: Step, marks: dict[str, str], width: int) -> Text:
     mark, style = ("…", "") if step.ok is None else (marks["done"], "green") if step.ok else (marks["failed"], "red")
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{step.step:>4} ", "dim")
-    text.append(one_line(step.text, 48))
+    room = max(16, min(64, width * 3 // 5))
+    text.append(set_cell_size(one_line(step.text, room), room))
     text.append(f"  {mark if mark != '…' or marks is MARKS else '..'} ", style)
     text.append(one_line(step.outcome), "dim" if step.ok else style)
     return text
