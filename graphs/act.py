@@ -44,6 +44,10 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     reason, text, summary, segments = "", "", "", list[Segment]()
     try:
         text, summary, segments = await _outcome(context, task)
+        for segment in segments:
+            if segment.kind == "finding" and (source := context.archive.get(segment.source)):
+                told = {"claim": segment.text, "quote": segment.quote, "sub_question": segment.sub_question}
+                emit({"type": "finding", "handle": source.handle, **told})
     except ToolException as error:
         reason = context.redact(" ".join(str(error).split()))
         text = summary = f"Error: {reason}"

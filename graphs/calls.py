@@ -181,7 +181,8 @@ async def ask(model: Model, messages: Sequence[BaseMessage], schema: type[Draft]
         return _parse(schema, reply.text), reply
     except ValueError as error:
         correction = HumanMessage(f"That is not a valid {name}: {_one_line(error)}. Answer again, with the JSON object only.")
-        again = await call(model, [*messages, reply.message, correction], role=role, emit=emit, response_format=wire)
+        told = AIMessage(reply.text or "(no answer)")  # its text only: calls it made here will never have results
+        again = await call(model, [*messages, told, correction], role=role, emit=emit, response_format=wire)
         spent = add_usage(reply.usage, again.usage)
         try:
             return _parse(schema, again.text), Reply(again.message, spent)

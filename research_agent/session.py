@@ -22,14 +22,15 @@ from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.calls import NO_USAGE
-from research_agent.graphs.ports import Context, Limits
+from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import ResearchState
-from research_agent.memory import Archive
+from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import choose
-from research_agent.models.load import ROLES, load_roles
+from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, now
+from research_agent.runs import Run, RunError, now
+from research_agent.search.provider import SearchFailed
 from research_agent.tools.registry import open_tools
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class Session:
             try:
                 return await self._work(resumed, answer)
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
-                reason = self._redact(" ".join(f"{type(error).__name__}: {error}".split()))[:500]
+                known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
+                reason = self._redact(" ".join((str(error) if known else f"{type(error).__name__}: {error}").split()))[:500]
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
                 return self._ended(self._state, "failed", reason, None, "")
 
@@ -208,7 +210,7 @@ class Session:
 
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
-        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}  # type: ignore[literal-required]
+        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
         counts = {"steps": state.get("step", 0), "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any, Literal
 
 Structured = Literal["json_schema", "json_object", "text"]
+Api = Literal["chat", "responses", "messages"]
 CallIds = Literal["verbatim", "kimi"]
 
 
@@ -35,6 +36,7 @@ class Row:
     api_key_env: str | None = None
     window_tokens: int
     max_output_tokens: int
+    api: Api
     max_tokens_field: str
     prices: RowPrices | None = None
     """None: unknown, so a limit in dollars cannot hold."""
@@ -45,6 +47,8 @@ class Row:
     """An assistant message with tool calls must carry the reasoning field, be it empty."""
     structured: Structured
     call_ids: CallIds
+    typed_schemas: bool
+    """Every property of a tool's schema needs a type."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
@@ -107,6 +111,7 @@ def _row(provider: str, name: str, family: str, merged: Mapping[str, Any]) -> Ro
         api_key_env=merged.get("api_key_env"),
         window_tokens=merged["window_tokens"],
         max_output_tokens=merged["max_output_tokens"],
+        api=merged["api"],
         max_tokens_field=merged["max_tokens_field"],
         prices=None if prices is None else _prices(prices),
         tool_choice=tuple(merged["tool_choice"]),
@@ -114,6 +119,7 @@ def _row(provider: str, name: str, family: str, merged: Mapping[str, Any]) -> Ro
         needs_reasoning=merged["needs_reasoning"],
         structured=merged["structured"],
         call_ids=merged["call_ids"],
+        typed_schemas=merged["typed_schemas"],
         fixed=merged["fixed"],
         body=merged["body"],
         source=merged.get("source", ""),

@@ -14,10 +14,10 @@ from .writing import NOTHING, cited
 
 ROUNDS = 2
 """Of following names, after the first search."""
-SEARCHES = 12
+SEARCHES = 9
 """Names looked for in a round, over all sub-questions that share the effort."""
 NOTE_WORDS = 520
-NOTES = 16
+NOTES = 12
 READINGS = 2
 """Long pages read in a round."""
 QUERY_WORDS = 12

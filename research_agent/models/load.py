@@ -89,9 +89,9 @@ def _compatible(settings: Settings) -> Model:
 
 
 def _extractive(settings: Settings) -> Model:
-    from .extractive import ExtractiveModel
+    from .extractive import ExtractiveChatModel
 
-    chat: BaseChatModel = ExtractiveModel()
+    chat: BaseChatModel = ExtractiveChatModel()
     return Model(
         chat=chat,
         name="extractive",

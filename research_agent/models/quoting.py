@@ -17,16 +17,17 @@ QUOTE_WORDS = 90
 BREVITY = 0.3
 """How much a long sentence must be better than a short one; at 1, value counts per word."""
 
+FAR_BEHIND = 3.0
+"""A sentence that much worse than the best is not quoted, however much room there is."""
+
 WEIGHTS = {
     "behind": 3.0,  # how far its page's best trail is behind the best of all (negative)
     "place": 0.5,  # its page is among the first
     "opening": 0.5,  # it opens its page
-    "depth": -1.0,  # it stands far down
     "asked": 1.5,  # it says the question's words
     "open": 1.5,  # it says those that the trail's other pages do not
     "kind": 2.0,  # it holds something of the kind asked for: a number, a year, a name
     "tied": 0.5,  # it names another page of its trail
-    "length": 0.5,
 }
 """By logistic regression over the sentences of 200 multi-hop questions, rounded; each half of them gives the same within a point or two."""
 
@@ -90,13 +91,11 @@ def rank(map: Map) -> list[Sentence]:
                             "behind": trail.score - top,
                             "place": 1 / (1 + place),
                             "opening": float(position == 0),
-                            "depth": min(position, 8) / 8,
-                            "asked": sum(map.weights[term] for term in map.asked if term in held) / map.total,
+                                                    "asked": sum(map.weights[term] for term in map.asked if term in held) / map.total,
                             "open": sum(map.weights[term] for term in still_open if term in held) / open_weight,
                             "kind": float(may_answer(kind, text, asked)),
                             "tied": float(bool(tied & held)),
-                            "length": min(word_count(text), 60) / 60,
-                        },
+                                                },
                     )
                     position += 1
                 start += len(text)
@@ -107,7 +106,10 @@ def choose(map: Map, budget_words: int, most: int, without: frozenset[str] = fro
     """The best quotes within a budget of words, best first; neighbours in a passage become one quote."""
     chosen: list[Sentence] = []
     left = budget_words
-    for sentence in rank(map):
+    ranked = rank(map)
+    for sentence in ranked:
+        if sentence.rank < ranked[0].rank - FAR_BEHIND:
+            break
         words = word_count(sentence.text)
         if words <= left and not any(sentence.text in quote for quote in without):
             chosen.append(sentence)

@@ -20,7 +20,7 @@ KEPT = 40
 """Trails of a length that are made longer."""
 MAX_PAGES = 3
 RANK_PENALTY = 0.03
-STEP_PENALTY = 0.05
+STEP_PENALTY = 0.08
 NAME_WEIGHT = 1.5
 """Of a question's word that is part of a proper name, beside others."""
 NEAR = 0.4

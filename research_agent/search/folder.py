@@ -106,7 +106,7 @@ class FolderSearch:
         """Links are resolved first, so that none leads out."""
         inside = False
         for base in (self._working, self._folder):
-            for name in dict.fromkeys((url, os.fsdecode(unquote_to_bytes(url)))):
+            for name in dict.fromkeys((url, _decoded(url))):
                 try:
                     path = (base / name).resolve()
                     found = path.is_file()
@@ -125,6 +125,11 @@ class FolderSearch:
         """`path` is below the folder, and printable."""
         base = self._folder.relative_to(self._working) if self._folder.is_relative_to(self._working) else self._folder
         return printable(base.as_posix()) + f"/{path}" if base.parts and path else path or printable(base.as_posix())
+
+
+def _decoded(url: str) -> str:
+    """Undoes what `printable` does to odd names."""
+    return os.fsdecode(unquote_to_bytes(url.encode("utf-8", "surrogatepass")))
 
 
 def _document(text: str, url: str, title: str) -> Document:

@@ -90,4 +90,9 @@ def printable(path: str) -> str:
     """A path that can be shown, stored and sent: where a name holds control characters or broken UTF-8, these are percent-encoded."""
     if path.isprintable():
         return path
-    return "".join(char if char.isprintable() and char != "%" else "".join(f"%{byte:02X}" for byte in os.fsencode(char)) for char in path)
+    return "".join(char if char.isprintable() and char != "%" else _percent(char) for char in path)
+
+
+def _percent(char: str) -> str:
+    raw = char.encode("utf-8", "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass")
+    return "".join(f"%{byte:02X}" for byte in raw)

@@ -12,6 +12,7 @@ with ScriptedHost(script) as host:
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,6 +71,7 @@ class ScriptedHost:
         self.dialect = dialect or Dialect()
         self.key = key
         """If set, any other key is refused."""
+        self._prompts: list[str] = []
         self.requests: list[Request] = []
         self.headers: list[dict[str, str]] = []
         self.refusals: list[str] = []
@@ -80,8 +82,7 @@ class ScriptedHost:
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"host": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         return self
@@ -94,11 +95,14 @@ class ScriptedHost:
     def answer(self, request: Request, headers: Mapping[str, str]) -> tuple[Reply, int]:
         """The reply to a request, and how many of its prompt tokens were cached."""
         with self._lock:
-            cached = max((_shared(request, earlier) for earlier in self.requests), default=0)
+            prompt = _flat(request)
+            cached = max((_shared_tokens(prompt, earlier) for earlier in self._prompts), default=0)
+            self._prompts.append(prompt)
             self.requests.append(request)
-            self.headers.append({name.lower(): value for name, value in headers.items()})
+            lower = {name.lower(): value for name, value in headers.items()}
+            self.headers.append(lower)
             try:
-                if self.key and headers.get("Authorization") != f"Bearer {self.key}":
+                if self.key and lower.get("authorization") != f"Bearer {self.key}":
                     raise Refusal(401, "Invalid Authentication", "invalid_authentication_error")
                 check(request, self.dialect)
             except Refusal as refusal:
@@ -115,6 +119,14 @@ def _in_turn(replies: Sequence[Reply]) -> Script:
         return reply or Reply(status=500, error={"type": "script", "message": "the script has no further reply"})
 
     return script
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client that has what it wanted hangs up
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -239,11 +251,10 @@ def _flat(request: Request) -> str:
     return json.dumps([request.get("tools"), request["messages"]], ensure_ascii=False)
 
 
-def _shared(request: Request, earlier: Request) -> int:
+def _shared_tokens(one: str, other: str) -> int:
     """Tokens of the common prefix, in whole blocks of 256."""
-    one, other = _flat(request), _flat(earlier)
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
-    return low // 4 // 256 * 256
+    block = 4 * 256
+    blocks = 0
+    while (end := (blocks + 1) * block) <= min(len(one), len(other)) and one[end - block : end] == other[end - block : end]:
+        blocks += 1
+    return blocks * 256

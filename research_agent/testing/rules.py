@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +18,8 @@ class Dialect:
     needs_reasoning: str = ""
     """The words of its 400 where the reasoning of an assistant message with calls is missing; `{n}` is the message's index."""
     call_id: str = "call_{n}"
-    own_ids: bool = False
-    """Only ids of that form are understood."""
+    known_ids: str = ""
+    """A pattern: ids of another form are not understood."""
     call_index: bool = True
     repeats_name: bool = False
     usage: Literal["chunk", "choice", "both"] = "chunk"
@@ -26,6 +28,10 @@ class Dialect:
     fixed: tuple[tuple[str, float], ...] = ()
     """Parameters that may have one value only."""
     no_empty_content: bool = False
+    typed_schemas: bool = False
+    """Every property of a tool's schema, however deep, must have a type."""
+    window_tokens: int | None = None
+    too_long: str = "This model's maximum context length is {window} tokens. However, your request has {asked} input and output tokens."
     formats: tuple[str, ...] = ("text", "json_object", "json_schema")
 
     def cached(self, tokens: int) -> dict[str, Any]:
@@ -45,7 +51,27 @@ KIMI = Dialect(
     tool_choice=("auto", "none"),
     fixed=(("temperature", 1.0),),
     no_empty_content=True,
+    typed_schemas=True,
+    window_tokens=262_144,
+    too_long="Your request exceeded model token limit: {window} (requested: {asked})",
 )
+"""Moonshot's own API."""
+DEEPSEEK = Dialect(
+    name="deepseek",
+    needs_reasoning="The reasoning_content in the thinking mode must be passed back to the API.",
+    call_id="call_00_{n:024d}",
+    cached_in="hit_tokens",
+    tool_choice=("auto", "none"),
+    formats=("text", "json_object"),
+)
+VLLM = Dialect(
+    name="vllm",
+    reasoning_field="reasoning",
+    call_id="functions.{name}:{n}",
+    known_ids=r"functions\.[\w-]+:\d+",
+    window_tokens=131_072,
+)
+"""Kimi's open weights on vLLM: its chat template prints ids as they are, and only its own form keeps the model calling."""
 
 
 class Refusal(Exception):
@@ -65,6 +91,9 @@ def check(request: Mapping[str, Any], dialect: Dialect) -> None:
     for n, message in enumerate(messages):
         _message(n, message, dialect)
     _parameters(request, dialect)
+    if dialect.typed_schemas:
+        _schemas(request)
+    _length(request, dialect)
 
 
 def _pairs(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -96,6 +125,17 @@ def _message(n: int, message: Mapping[str, Any], dialect: Dialect) -> None:
         raise Refusal(400, "text content is empty")
     if not calls and message.get("content") is None:
         raise Refusal(400, f"messages[{n}] has neither content nor tool_calls")
+    for call in calls or ():
+        if dialect.known_ids and not re.fullmatch(dialect.known_ids, call["id"]):
+            raise Refusal(400, f"tool_call_id {call['id']} is not of the form {dialect.known_ids}")
+        _arguments(n, call["function"]["arguments"])
+
+
+def _arguments(n: int, arguments: str) -> None:
+    try:
+        json.loads(arguments)
+    except json.JSONDecodeError as error:
+        raise Refusal(400, f"messages[{n}]: the arguments of a tool call are not JSON: {error}") from None
 
 
 def _parameters(request: Mapping[str, Any], dialect: Dialect) -> None:
@@ -108,3 +148,29 @@ def _parameters(request: Mapping[str, Any], dialect: Dialect) -> None:
     form = (request.get("response_format") or {}).get("type", "text")
     if form not in dialect.formats:
         raise Refusal(400, "This response_format type is unavailable now")
+
+
+def _schemas(request: Mapping[str, Any]) -> None:
+    for tool in request.get("tools") or ():
+        function = tool["function"]
+        for path in _untyped(function.get("parameters") or {}, function["name"]):
+            where = f"<At path '{path}': type is not defined>"
+            raise Refusal(400, f"tools.function.parameters is not a valid moonshot flavored json schema, details: {where}")
+
+
+def _untyped(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    if not {"type", "anyOf", "$ref"} & set(schema):
+        yield path
+    for name, part in (schema.get("properties") or {}).items():
+        yield from _untyped(part, f"{path}.{name}")
+    if isinstance(schema.get("items"), Mapping):
+        yield from _untyped(schema["items"], f"{path}.items")
+    for n, part in enumerate(schema.get("anyOf") or ()):
+        yield from _untyped(part, f"{path}.anyOf.{n}")
+
+
+def _length(request: Mapping[str, Any], dialect: Dialect) -> None:
+    prompt = len(json.dumps([request.get("tools"), request["messages"]], ensure_ascii=False)) // 4
+    asked = prompt + int(request.get("max_completion_tokens") or request.get("max_tokens") or 0)
+    if dialect.window_tokens is not None and asked > dialect.window_tokens:
+        raise Refusal(400, dialect.too_long.format(window=dialect.window_tokens, asked=asked))
