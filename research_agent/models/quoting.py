@@ -91,11 +91,11 @@ def rank(map: Map) -> list[Sentence]:
                             "behind": trail.score - top,
                             "place": 1 / (1 + place),
                             "opening": float(position == 0),
-                                                    "asked": sum(map.weights[term] for term in map.asked if term in held) / map.total,
+                            "asked": sum(map.weights[term] for term in map.asked if term in held) / map.total,
                             "open": sum(map.weights[term] for term in still_open if term in held) / open_weight,
                             "kind": float(may_answer(kind, text, asked)),
                             "tied": float(bool(tied & held)),
-                                                },
+                        },
                     )
                     position += 1
                 start += len(text)
