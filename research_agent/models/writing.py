@@ -15,6 +15,8 @@ from .transcript import Finding, Transcript
 DEFAULT_WORDS = 350
 ANSWER_WORDS = 0.25
 """Of the report, at most, for the short answer."""
+MOST_READ, LEAST_SHARED = 4, 2
+"""Sentences quoted where none was noted, and the words that each must share with the sub-question."""
 NOTHING = "Nothing that was read answers this."
 
 
@@ -28,7 +30,7 @@ def write(transcript: Transcript) -> ReportDraft:
     plan = transcript.plan or (("1", transcript.question),)
     findings = {id: [finding for finding in transcript.findings if finding.sub_question == id] for id, _ in plan}
     for id, text in plan:
-        if not findings[id] and not transcript.findings:
+        if not findings[id]:
             findings[id] = _from_pages(transcript, id, text)
     left = transcript.max_words or DEFAULT_WORDS
     left -= sum(word_count(NOTHING) for id, _ in plan if not findings[id])
@@ -70,7 +72,7 @@ def _from_pages(transcript: Transcript, id: str, question: str) -> list[Finding]
         for text in sentences(passage.text)
         if is_prose(text)
     ]
-    return [finding for shared, finding in sorted(found, key=lambda item: -item[0])[:6] if shared]
+    return [finding for shared, finding in sorted(found, key=lambda item: -item[0])[:MOST_READ] if shared >= LEAST_SHARED]
 
 
 def _answer(question: str, plan: Sequence[tuple[str, str]], findings: dict[str, list[Finding]], limit: int) -> tuple[str, list[str]]:
