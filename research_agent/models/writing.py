@@ -15,6 +15,8 @@ from .transcript import Finding, Transcript
 DEFAULT_WORDS = 350
 ANSWER_WORDS = 0.25
 """Of the report, at most, for the short answer."""
+MOST_READ, LEAST_SHARED = 4, 2
+"""Sentences quoted where none was noted, and the words that each must share with the sub-question."""
 NOTHING = "Nothing that was read answers this."
 
 
@@ -28,7 +30,7 @@ def write(transcript: Transcript) -> ReportDraft:
     plan = transcript.plan or (("1", transcript.question),)
     findings = {id: [finding for finding in transcript.findings if finding.sub_question == id] for id, _ in plan}
     for id, text in plan:
-        if not findings[id] and not transcript.findings:
+        if not findings[id]:
             findings[id] = _from_pages(transcript, id, text)
     left = transcript.max_words or DEFAULT_WORDS
     left -= sum(word_count(NOTHING) for id, _ in plan if not findings[id])
@@ -70,18 +72,16 @@ def _from_pages(transcript: Transcript, id: str, question: str) -> list[Finding]
         for text in sentences(passage.text)
         if is_prose(text)
     ]
-    return [finding for shared, finding in sorted(found, key=lambda item: -item[0])[:6] if shared]
+    return [finding for shared, finding in sorted(found, key=lambda item: -item[0])[:MOST_READ] if shared >= LEAST_SHARED]
 
 
 def _answer(question: str, plan: Sequence[tuple[str, str]], findings: dict[str, list[Finding]], limit: int) -> tuple[str, list[str]]:
-    """The short answer and the sentences it quotes: the best one, or one for each side of a comparison."""
+    """The short answer and the sentences it quotes: the best two, or one for each part of a question of several."""
     pair = comparison(question)
-    if pair is None:
-        candidates = [finding for id, _ in reversed(plan) for finding in findings[id]]
-        best = _best(question, candidates)
-        groups = [best[:2]]
-    else:
+    if len(plan) > 1 and all(text != question for _, text in plan):
         groups = [_best(text, findings[id])[:1] for id, text in plan]
+    else:
+        groups = [_best(question, [finding for id, _ in reversed(plan) for finding in findings[id]])[:2]]
     parts: list[str] = []
     used: list[str] = []
     for text, handle in (chosen for group in groups for chosen in group):
