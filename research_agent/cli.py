@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from research_agent.config import Config
     from research_agent.session import Result
 
+UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
 COMPLETE, FAILED, BAD_CONFIG, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
@@ -25,8 +26,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich alone takes a tenth of a second
 )
-memory_app = typer.Typer(help="What a run remembers.", no_args_is_help=True)
+memory_app = typer.Typer(help="What a run remembers.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(memory_app, name="memory")
 
 Out = Annotated[Path, typer.Option("--out", help="The folder that runs are kept in.")]
@@ -105,7 +107,7 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
     if as_json:
         _print_json(_told(result))
     if result.status == "failed":
-        raise Fault(f"research-agent: the run failed: {result.reason}", FAILED)
+        raise Fault(f"the run failed: {result.reason}", FAILED)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(COMPLETE if result.status == "complete" else INCOMPLETE)
@@ -223,18 +225,17 @@ def main() -> None:
         code = _code(error)
         if code is None:
             raise
-        typer.echo(" ".join(str(error).split()), err=True)
+        text = error.format_message() if isinstance(error, UsageError) else str(error)
+        typer.echo(f"research-agent: {' '.join(text.split())}", err=True)
         sys.exit(code)
 
 
 def _code(error: Exception) -> int | None:
-    import click
-
     if isinstance(error, Fault):
         return error.code
-    if isinstance(error, click.Abort):
+    if isinstance(error, typer.Abort):
         return INTERRUPTED
-    if isinstance(error, click.ClickException):
+    if isinstance(error, UsageError):
         return BAD_CONFIG
     names = {"ConfigError": BAD_CONFIG, "RunError": FAILED, "ArchiveError": FAILED}
     return next((names[base.__name__] for base in type(error).__mro__ if base.__name__ in names), None)

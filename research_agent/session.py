@@ -197,6 +197,7 @@ class Session:
             model=writer.name,
             extractive=writer.provider == "extractive",
             max_words=self._config.report.max_words,
+            folder=str(Path.cwd()),  # the folder search names files from here
             finished_at=now(),
         )
 
@@ -210,7 +211,7 @@ class Session:
 
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
-        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}  # type: ignore[literal-required]
+        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
         counts = {"steps": state.get("step", 0), "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,

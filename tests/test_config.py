@@ -11,6 +11,7 @@ import pytest
 from research_agent import config as config_module
 from research_agent.config import PROVIDERS, Config, ConfigError
 from research_agent.graphs import ports
+from research_agent.models import catalog
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SECRET = "sk-proj-4f9aK2mQ7xW1zR8tB3nV6yL0"
@@ -266,6 +267,12 @@ def test_the_examples_load(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_roles_are_those_of_the_graph() -> None:
     assert get_args(config_module.Role) == get_args(ports.Role)
+
+
+def test_providers_are_those_of_the_catalog() -> None:
+    for provider in catalog.providers():
+        row = catalog.lookup(provider, "any")
+        assert (PROVIDERS[provider].base_url or "", PROVIDERS[provider].api_key_env) == (row.base_url, row.api_key_env)
 
 
 def test_only_the_config_reads_the_environment() -> None:

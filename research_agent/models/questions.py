@@ -9,7 +9,8 @@ from typing import Literal
 from .names import names
 from .prose import sentences, terms, word_count
 
-AnswerKind = Literal["person", "date", "number", "name"]
+AnswerKind = Literal["person", "date", "number", "name", "account"]
+"""An `account` is what `why`, `how` and `what makes` ask for: nothing in a sentence's form shows it."""
 
 _NUMBER = re.compile(
     r"\bhow (?:many|much|old|long|large|far|tall|high|big|often|fast)\b|\b(?:percentage|percent|amount|number|population|cost|price)\b",
@@ -17,6 +18,10 @@ _NUMBER = re.compile(
 )
 _DATE = re.compile(r"\bwhen\b|\b(?:what|which) (?:year|date|month|day|century|decade)\b|\bon which date\b", re.I)
 _PERSON = re.compile(r"\bwho(?:m|se)?\b", re.I)
+_ACCOUNT = re.compile(
+    r"\b(?:why|how)\b|\bwhat (?:can|could|should|would|might|must|(?!is\b|was\b|has\b|does\b)[a-z]{3,}s)\b|^\W*(?:is|are|do|does|can)\b",
+    re.I,
+)
 _DIGITS = re.compile(r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|once|twice|hundred|thousand|million|billion)\b", re.I)
 _YEAR = re.compile(r"\b(?:1\d{3}|20\d\d)\b|\bcentury\b|\b\d{1,4} (?:BC|AD|BCE|CE)\b")
 
@@ -24,7 +29,7 @@ _ASKS_BOTH = re.compile(r"^\W*(?:are|were|is|was|do|does|did|have|has|had|can)\b
 _SAME = re.compile(r"\b(?:the )?same\b", re.I)
 _ALTERNATIVES = re.compile(r"(?P<left>[^,?:]+?),? or (?P<right>[^,?]+)\??\s*$", re.I)
 _INTERROGATIVE = re.compile(r"(?:what|which|who|why|how|when|where)\b", re.I)
-_AND_ASKS = re.compile(r",? and (?=(?:what|which|who|why|how|when|where)\b(?!['’]))", re.I)
+_AND_ASKS = re.compile(r",? and (?=(?:what|which|who|why|how|when|where)\b(?!['’]))|, (?=(?:what|why|how)\b)", re.I)
 _PRONOUN = re.compile(r"\b(?:it|its|they|them|their|this|these|those)\b", re.I)
 _RELATIVE = re.compile(
     r"\b(?P<noun>(?:the|a|an) (?:(?!(?:the|a|an|is|was|are|were) )[\w'’-]+ ){0,2}?[\w'’-]+?),? "
@@ -67,11 +72,15 @@ def answer_kind(question: str) -> AnswerKind:
         return "number"
     if _DATE.search(question):
         return "date"
-    return "person" if _PERSON.search(question) else "name"
+    if _PERSON.search(question):
+        return "person"
+    return "account" if _ACCOUNT.search(question) else "name"
 
 
 def may_answer(kind: AnswerKind, sentence: str, known: frozenset[str]) -> bool:
     """Whether a sentence holds something of the kind that the question (its terms) did not already say."""
+    if kind == "account":
+        return False
     if kind == "number":
         return bool(_DIGITS.search(sentence))
     if kind == "date":

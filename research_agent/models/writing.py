@@ -65,10 +65,9 @@ def _from_pages(transcript: Transcript, id: str, question: str) -> list[Finding]
     """Where nothing was noted: the sentences of what was read that share the most words with the sub-question."""
     asked = frozenset(terms(question))
     found = [
-        (len(asked.intersection(terms(text))), Finding(handle, id, text, text))
-        for page in transcript.pages.values()
-        for handle, passage in page.passages
-        for text in sentences(passage)
+        (len(asked.intersection(terms(text))), Finding(passage.handle, id, text, text))
+        for passage in transcript.passages.values()
+        for text in sentences(passage.text)
         if is_prose(text)
     ]
     return [finding for shared, finding in sorted(found, key=lambda item: -item[0])[:6] if shared]

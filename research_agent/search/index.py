@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -163,20 +163,23 @@ class FolderIndex:
         db.execute("BEGIN IMMEDIATE")
         for id in gone:
             _drop(db, id)
-        for done, (entry, old, got) in enumerate(self._read(waiting, stop), 1):
-            if got.reason:
-                skipped.append(Skipped(printable(entry.path), got.reason))
-            _store(db, entry, old, got)
-            if done % _COMMIT_FILES == 0:
-                db.execute("COMMIT")
-                db.execute("BEGIN IMMEDIATE")
-            progress(done, len(waiting), printable(entry.path))
+        with closing(self._read(waiting, stop)) as readings:
+            for done, (entry, old, got) in enumerate(readings, 1):
+                if got.reason:
+                    skipped.append(Skipped(printable(entry.path), got.reason))
+                _store(db, entry, old, got)
+                if done % _COMMIT_FILES == 0:
+                    db.execute("COMMIT")
+                    db.execute("BEGIN IMMEDIATE")
+                progress(done, len(waiting), printable(entry.path))
         if len(waiting) + len(gone) > _COMMIT_FILES:  # one segment is searched faster than many
             db.execute("INSERT INTO words (words) VALUES ('optimize')")
         db.execute("COMMIT")
         return sorted(skipped)
 
-    def _read(self, waiting: list[tuple[Entry, _Known | None]], stop: threading.Event) -> Iterator[tuple[Entry, _Known | None, _Read]]:
+    def _read(
+        self, waiting: list[tuple[Entry, _Known | None]], stop: threading.Event
+    ) -> Generator[tuple[Entry, _Known | None, _Read], None, None]:
         """In order, a few ahead: results hold whole texts."""
         threads = min(4, os.cpu_count() or 1)
         ahead: deque[tuple[Entry, _Known | None, Future[_Read]]] = deque()

@@ -46,11 +46,14 @@ def _units(text: str, target_tokens: int) -> Iterator[str]:
 
 def _cut(sentence: str, target_tokens: int) -> Iterator[str]:
     """What has no border for too long (minified code, a table in one line) is cut between words, or anywhere."""
-    while tokens(sentence) > target_tokens * 1.15:
-        chars = len(sentence) * target_tokens // tokens(sentence) or 1
-        space = sentence.rfind(" ", chars // 2, chars)
-        chars = space + 1 if space > 0 else chars
-        yield sentence[:chars]
-        sentence = sentence[chars:]
-    if sentence:
+    size = tokens(sentence)
+    if size <= target_tokens * 1.15 or len(sentence) == 1:
         yield sentence
+        return
+    chars, start = max(1, len(sentence) * target_tokens // size), 0
+    while start < len(sentence):
+        end = start + chars
+        space = sentence.rfind(" ", start + chars // 2, end) if end < len(sentence) else -1
+        end = space + 1 if space > 0 else end
+        yield from _cut(sentence[start:end], target_tokens)  # again: tokens may be dense here
+        start = end
