@@ -6,13 +6,10 @@ The openai SDK carries the request; payload and answer are ours, whole or stream
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from functools import cache
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import httpx
 import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
@@ -26,12 +23,11 @@ from . import request
 from .answer import Answer
 from .catalog import Row, lookup
 from .errors import from_answer, from_exception
+from .http import IDLE_TIMEOUT_S, library, options
 from .sse import Events
 
-CONNECT_TIMEOUT_S = 15.0
-IDLE_TIMEOUT_S = 300.0
-"""Between two bytes: a long prompt is read for minutes before the first."""
 _NO_KEY = "none"
+_FAILURES = (openai.APIError, library(openai).HTTPError, OSError)
 _TRACE_HEADERS = ("x-trace-id", "x-request-id", "msh-request-id")
 
 
@@ -50,12 +46,7 @@ class ReasoningChatModel(BaseChatOpenAI):
         if self.row is None:
             self.row = lookup("openai", self.model_name)
         self.openai_api_base = self.openai_api_base or self.row.base_url
-        http: dict[str, Any] = {
-            "timeout": httpx.Timeout(self.idle_timeout_s, connect=CONNECT_TIMEOUT_S),
-            # A new connection for each call: calls are minutes apart, and an idle one dies unseen or belongs to a closed event loop.
-            "limits": httpx.Limits(max_connections=100, max_keepalive_connections=0),
-            "verify": _tls(),
-        }
+        http, lib = options(openai, self.idle_timeout_s), library(openai)
         common: dict[str, Any] = {
             "api_key": self._secret() or _NO_KEY,
             "base_url": self.openai_api_base,
@@ -63,11 +54,11 @@ class ReasoningChatModel(BaseChatOpenAI):
             "default_headers": {**(self.default_headers or {}), "OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()},
         }
         if self.root_client is None:
-            self.http_client = common["http_client"] = self.http_client or httpx.Client(**http)
+            self.http_client = common["http_client"] = self.http_client or lib.Client(**http)
             self.root_client = openai.OpenAI(**common)
             self.client = self.root_client.chat.completions
         if self.root_async_client is None:
-            self.http_async_client = common["http_client"] = self.http_async_client or httpx.AsyncClient(**http)
+            self.http_async_client = common["http_client"] = self.http_async_client or lib.AsyncClient(**http)
             self.root_async_client = openai.AsyncOpenAI(**common)
             self.async_client = self.root_async_client.chat.completions
         return self
@@ -116,7 +107,7 @@ class ReasoningChatModel(BaseChatOpenAI):
         try:
             with self.client.with_streaming_response.create(**_sdk(payload)) as response:
                 return self._whole(payload, response.read(), response.headers)
-        except (openai.APIError, httpx.HTTPError, OSError) as error:
+        except _FAILURES as error:
             raise self._failed(error) from None
 
     async def _agenerate(
@@ -130,7 +121,7 @@ class ReasoningChatModel(BaseChatOpenAI):
         try:
             async with self.async_client.with_streaming_response.create(**_sdk(payload)) as response:
                 return self._whole(payload, await response.read(), response.headers)
-        except (openai.APIError, httpx.HTTPError, OSError) as error:
+        except _FAILURES as error:
             raise self._failed(error) from None
 
     def _stream(
@@ -144,7 +135,7 @@ class ReasoningChatModel(BaseChatOpenAI):
                     yield from reader.feed(piece)
                     if reader.done:
                         break
-        except (openai.APIError, httpx.HTTPError, OSError) as error:
+        except _FAILURES as error:
             raise self._failed(error) from None
         yield reader.end()
 
@@ -164,7 +155,7 @@ class ReasoningChatModel(BaseChatOpenAI):
                         yield chunk
                     if reader.done:
                         break
-        except (openai.APIError, httpx.HTTPError, OSError) as error:
+        except _FAILURES as error:
             raise self._failed(error) from None
         yield reader.end()
 
@@ -235,11 +226,6 @@ class _Reader:
         if not isinstance(chunk, dict) or chunk.get("error"):
             raise from_answer(200, data, host=self._host, secret=self._secret)
         return self._answer.feed(chunk)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context()  # reads every root certificate: 0.1 s
 
 
 def _sdk(payload: dict[str, Any]) -> dict[str, Any]:
