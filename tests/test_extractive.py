@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,6 +112,7 @@ def text_of(report: dict[str, Any]) -> str:
     [
         ("Who founded Kelmarsh?", ["Who founded Kelmarsh?"]),
         ("Which is older, the Tarn Bridge or Port Sable?", ["Tarn Bridge: which is older", "Port Sable: which is older"]),
+        ("Are Medici and Senet both board games?", ["Medici: board games", "Senet: board games"]),
         ("Are Odalys Brandt and Ivo Lenz both painters?", ["Odalys Brandt: painters", "Ivo Lenz: painters"]),
         (
             "Who is the mayor of the town where Odalys Brandt was born?",
@@ -236,6 +238,15 @@ def test_headings_rows_and_menus_are_not_quoted() -> None:
     desk = Desk({"The Tarn": page})
     desk.investigate(RIVER)
     assert [finding[3] for finding in desk.findings] == ["The Tarn flows through Kelmarsh and was named by Odalys Brandt."]
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 4000 + "!", "A " * 5000, "U.S. " * 4000, '"a' * 5000, "\n" * 9000, "x" + " " * 9000 + "y", "Aa and " * 2000]
+)
+def test_no_text_takes_long_to_read(text: str) -> None:
+    started = time.perf_counter()
+    Desk({"Page": text, **LIBRARY}).investigate(f"Which is older, Port Sable or {text}?")
+    assert time.perf_counter() - started < 5
 
 
 def test_nothing_found_is_said_and_not_filled() -> None:

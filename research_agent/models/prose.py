@@ -18,9 +18,7 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 _CLOSERS = "\"”’')]"
-_END = re.compile(
-    r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|\s*\n\s*\n\s*|\s*\[\.\.\.\]\s*|\n(?=\s*(?:[#|>*•-]|\d+[.)]))|\n(?=[^\W_a-z])"
-)
+_END = re.compile(r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|\n[ \t\r]*\n|\[\.\.\.\]|\n(?=\s*(?:[#|>*•-]|\d+[.)]))|\n(?=[^\W_a-z])")
 _WRAPPED_CHARS = 60
 """A line that long may be broken by its width; a shorter one ends where it means to."""
 _ABBREVIATION = re.compile(
@@ -96,7 +94,7 @@ def sentences(text: str) -> tuple[str, ...]:
         line = text.rfind("\n", start, match.start()) + 1
         if match.group() == "\n" and text[match.end()].isalpha() and match.start() - max(line, start) >= _WRAPPED_CHARS:
             continue
-        if "\n" not in match.group() and _ABBREVIATION.search(text[start : match.start() + 1].rstrip(_CLOSERS)):
+        if "\n" not in match.group() and _ABBREVIATION.search(text[max(start, match.start() - 12) : match.start() + 1].rstrip(_CLOSERS)):
             continue
         pieces.append(text[start : match.end()])
         start = match.end()

@@ -57,6 +57,8 @@ _NOT_PEOPLE = frozenset(_THINGS_ENDING_LIKE_PEOPLE.split())
 CLAUSE_WORDS = range(4, 22)
 """How long a clause must be to be worth asking on its own, and may be to be still one."""
 MAX_PARTS = 6
+MAX_CHARS = 1_000
+"""A longer question is a text, and is not taken apart."""
 _WORD_OR_SIGN = re.compile(r"[\w'’&/$%.-]*\w['’]?")
 
 
@@ -95,6 +97,8 @@ def may_answer(kind: AnswerKind, sentence: str, known: frozenset[str]) -> bool:
 
 def comparison(question: str) -> Comparison | None:
     """The two things a question sets side by side, if it names both."""
+    if len(question) > MAX_CHARS:
+        return None
     if _ASKS_BOTH.match(question):
         form: Literal["both", "same"] = "same" if _SAME.search(question) else "both"
         if form == "same" or re.search(r"\bboth\b", question, re.I):
@@ -106,7 +110,7 @@ def comparison(question: str) -> Comparison | None:
 def _of(question: str, found: re.Match[str] | None, form: Literal["both", "same", "which"]) -> Comparison | None:
     if found is None:
         return None
-    left, right = names(found["left"]), names(found["right"])
+    left, right = (names(f"of {found[side]}") for side in ("left", "right"))  # a word that opens a sentence may be no name
     if not left or not right:
         return None
     sides = (left[-1], right[0])
@@ -122,6 +126,8 @@ def _of(question: str, found: re.Match[str] | None, form: Literal["both", "same"
 def sub_questions(question: str) -> list[str]:
     """The question's parts, inner first; the last one is the question itself unless its parts are questions of their own."""
     question = " ".join(question.split())
+    if len(question) > MAX_CHARS:
+        return [question]
     pair = comparison(question)
     if pair is not None:
         return [f"{side}: {_uncapitalised(pair.asked)}" if pair.asked else f"What is {side}?" for side in pair.sides]
