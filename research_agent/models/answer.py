@@ -33,7 +33,7 @@ class Asked:
 
 
 class Answer:
-    """Feed it the decoded chunks (a whole answer is one chunk); `end` gives what is only known then, or raises ModelCallError."""
+    """Feed it the decoded chunks (a whole answer is one); `take` what was said since, then `end`, which raises ModelCallError if it must."""
 
     def __init__(self, *, origin: str, host: str, asked: Asked) -> None:
         self._origin = origin
@@ -47,9 +47,10 @@ class Answer:
         self._model = ""
         self._field = ""
         self._named = ""
+        self._pending: list[tuple[Channel, str]] = []
         self._said: dict[Channel, list[str]] = {"answer": [], "thought": [], "leak": []}
 
-    def feed(self, chunk: Mapping[str, Any]) -> AIMessageChunk | None:
+    def feed(self, chunk: Mapping[str, Any]) -> None:
         self._model = chunk.get("model") or self._model
         self._read_usage(chunk.get("usage"))
         for choice in (chunk.get("choices") or [])[:1]:
@@ -57,12 +58,12 @@ class Answer:
             self._finish = choice.get("finish_reason") or self._finish
             delta = choice.get("delta") or choice.get("message") or {}
             self._calls.feed(delta.get("tool_calls") or ())
-            return self._say(self._pieces(delta))
-        return None
+            self._pending += self._pieces(delta)
 
     def end(self, *, trace_id: str = "") -> AIMessageChunk:
         """The last chunk: the calls, whole; usage; how it ended. Raises where there is no usable answer."""
-        rest = self._say([*self._thought.flush(), *self._content.flush()])
+        self._pending += [*self._thought.flush(), *self._content.flush()]
+        rest = self.take()
         if not self._finish:
             raise ModelCallError(f"{self._host}: the stream stopped before the answer was finished", "network")
         self._refused()
@@ -105,11 +106,13 @@ class Answer:
                 return value
         return ""
 
-    def _say(self, pieces: Iterable[tuple[Channel, str]]) -> AIMessageChunk | None:
+    def take(self) -> AIMessageChunk | None:
+        """What was said since the last time. Chunks that arrived together are one: each costs more to handle than to read."""
         said: dict[Channel, str] = {}
-        for channel, text in pieces:
+        for channel, text in self._pending:
             said[channel] = said.get(channel, "") + text
             self._said[channel].append(text)
+        self._pending.clear()
         content, thought = said.get("answer", ""), said.get("thought", "")
         if not content and not thought:
             return None

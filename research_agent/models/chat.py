@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_openai.chat_models.base import BaseChatOpenAI
@@ -132,7 +132,8 @@ class ReasoningChatModel(BaseChatOpenAI):
             with self.client.with_streaming_response.create(**_sdk(payload)) as response:
                 reader.opened(response.headers)
                 for piece in response.iter_bytes():
-                    yield from reader.feed(piece)
+                    if chunk := reader.feed(piece):
+                        yield chunk
                     if reader.done:
                         break
         except _FAILURES as error:
@@ -151,7 +152,7 @@ class ReasoningChatModel(BaseChatOpenAI):
             async with self.async_client.with_streaming_response.create(**_sdk(payload)) as response:
                 reader.opened(response.headers)
                 async for piece in response.iter_bytes():
-                    for chunk in reader.feed(piece):
+                    if chunk := reader.feed(piece):
                         yield chunk
                     if reader.done:
                         break
@@ -175,8 +176,8 @@ class ReasoningChatModel(BaseChatOpenAI):
         if not isinstance(data, dict) or data.get("error") or not data.get("choices"):
             raise from_answer(200, text, host=self._host, secret=self._secret())
         answer = self._answer(payload)
-        first, last = answer.feed(data), answer.end(trace_id=_trace_id(headers))
-        message = message_chunk_to_message(last if first is None else first + last)
+        answer.feed(data)
+        message = message_chunk_to_message(answer.end(trace_id=_trace_id(headers)))
         assert isinstance(message, AIMessage)  # noqa: S101
         message.id = data.get("id") or message.id
         info = {"finish_reason": message.response_metadata.get("finish_reason")}
@@ -204,28 +205,28 @@ class _Reader:
     def opened(self, headers: Mapping[str, str]) -> None:
         self._trace_id = _trace_id(headers)
 
-    def feed(self, piece: bytes) -> Iterator[ChatGenerationChunk]:
+    def feed(self, piece: bytes) -> ChatGenerationChunk | None:
         for data in self._events.feed(piece):
-            if data.startswith("[DONE]"):
-                self.done = True
-                return
-            if chunk := self._chunk(data):
-                yield ChatGenerationChunk(message=chunk)
+            self._read(data)
+        said = self._answer.take()
+        return None if said is None else ChatGenerationChunk(message=said)
 
     def end(self) -> ChatGenerationChunk:
         for data in self._events.flush():
-            if not data.startswith("[DONE]") and (chunk := self._chunk(data)):
-                return ChatGenerationChunk(message=chunk + self._answer.end(trace_id=self._trace_id))
+            self._read(data)
         return ChatGenerationChunk(message=self._answer.end(trace_id=self._trace_id))
 
-    def _chunk(self, data: str) -> AIMessageChunk | None:
+    def _read(self, data: str) -> None:
+        if self.done or data.startswith("[DONE]"):
+            self.done = True
+            return
         try:
             chunk = json.loads(data)
         except json.JSONDecodeError:
             chunk = {"error": data}
         if not isinstance(chunk, dict) or chunk.get("error"):
             raise from_answer(200, data, host=self._host, secret=self._secret)
-        return self._answer.feed(chunk)
+        self._answer.feed(chunk)
 
 
 def _sdk(payload: dict[str, Any]) -> dict[str, Any]:
