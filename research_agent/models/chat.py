@@ -19,7 +19,10 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import Field, SecretStr, model_validator
 
+from research_agent.graphs.ports import ModelCallError
+
 from . import request
+from .adapt import adapted
 from .answer import Answer
 from .catalog import Row, lookup
 from .errors import from_answer, from_exception
@@ -108,7 +111,7 @@ class ReasoningChatModel(BaseChatOpenAI):
             with self.client.with_streaming_response.create(**_sdk(payload)) as response:
                 return self._whole(payload, response.read(), response.headers)
         except _FAILURES as error:
-            raise self._failed(error) from None
+            raise self._failed(error, payload) from None
 
     async def _agenerate(
         self,
@@ -122,7 +125,7 @@ class ReasoningChatModel(BaseChatOpenAI):
             async with self.async_client.with_streaming_response.create(**_sdk(payload)) as response:
                 return self._whole(payload, await response.read(), response.headers)
         except _FAILURES as error:
-            raise self._failed(error) from None
+            raise self._failed(error, payload) from None
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
@@ -137,7 +140,7 @@ class ReasoningChatModel(BaseChatOpenAI):
                     if reader.done:
                         break
         except _FAILURES as error:
-            raise self._failed(error) from None
+            raise self._failed(error, payload) from None
         yield reader.end()
 
     async def _astream(
@@ -157,12 +160,11 @@ class ReasoningChatModel(BaseChatOpenAI):
                     if reader.done:
                         break
         except _FAILURES as error:
-            raise self._failed(error) from None
+            raise self._failed(error, payload) from None
         yield reader.end()
 
     def _streamed(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], _Reader]:
-        with_usage = self._should_stream_usage(kwargs.pop("stream_usage", None), **kwargs)
-        if with_usage:
+        if self._should_stream_usage(kwargs.pop("stream_usage", None), **kwargs) and self.row.stream_usage:
             kwargs["stream_options"] = {"include_usage": True}
         payload = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": True})
         return payload, _Reader(self._answer(payload), self._host, self._secret())
@@ -187,8 +189,13 @@ class ReasoningChatModel(BaseChatOpenAI):
     def _answer(self, payload: Mapping[str, Any]) -> Answer:
         return Answer(origin=self.origin, host=self._host, asked=request.asked(payload))
 
-    def _failed(self, error: Exception) -> Exception:
-        return from_exception(error, host=self._host, secret=self._secret())
+    def _failed(self, error: Exception, payload: Mapping[str, Any]) -> ModelCallError:
+        failure = from_exception(error, host=self._host, secret=self._secret())
+        learned = adapted(self.row, failure.reason) if failure.kind == "bad_request" else None
+        if learned is None or not (payload.get("response_format") or learned.structured == self.row.structured):
+            return failure
+        self.row = learned
+        return ModelCallError(f"{failure.reason} (asking again without it)", "empty")
 
 
 class _Reader:
