@@ -344,3 +344,19 @@ async def test_signed_details_of_a_thought_go_back_as_they_came() -> None:
     sent = host.requests[1]["messages"][1]
     assert sent["reasoning"] == "I think."
     assert sent["reasoning_details"] == [{"type": "reasoning.text", "text": "I think.", "signature": "sig", "index": 0}, parts[2]]
+
+
+async def test_a_host_that_answers_whole_though_asked_to_stream_is_read() -> None:
+    message = {"role": "assistant", "reasoning_content": "Hm.", "content": "Nine."}
+    body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}, indent=1)
+    answer = await replied(Reply(status=203, error=body))
+    assert (answer.content, answer.additional_kwargs["reasoning_content"]) == ("Nine.", "Hm.")
+    assert answer.usage_metadata is not None
+
+
+async def test_events_without_an_empty_line_between_them_are_read() -> None:
+    pieces = [
+        json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": end}]}) for text, end in (("Ni", None), ("ne.", "stop"))
+    ]
+    answer = await replied(Reply(chunks=["\ndata: ".join([*pieces, "[DONE]"])]))
+    assert answer.content == "Nine."

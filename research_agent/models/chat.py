@@ -199,7 +199,7 @@ class ReasoningChatModel(BaseChatOpenAI):
 
 
 class _Reader:
-    """Bytes of a stream to chunks."""
+    """Bytes of a stream to chunks. A host that ignores `stream` and answers whole is read as well."""
 
     def __init__(self, answer: Answer, host: str, secret: str) -> None:
         self._answer = answer
@@ -207,19 +207,25 @@ class _Reader:
         self._host = host
         self._secret = secret
         self._trace_id = ""
+        self._body: list[bytes] | None = None
         self.done = False
 
     def opened(self, headers: Mapping[str, str]) -> None:
         self._trace_id = _trace_id(headers)
+        if "json" in headers.get("content-type", ""):
+            self._body = []
 
     def feed(self, piece: bytes) -> ChatGenerationChunk | None:
+        if self._body is not None:
+            self._body.append(piece)
+            return None
         for data in self._events.feed(piece):
             self._read(data)
         said = self._answer.take()
         return None if said is None else ChatGenerationChunk(message=said)
 
     def end(self) -> ChatGenerationChunk:
-        for data in self._events.flush():
+        for data in self._events.flush() if self._body is None else [b"".join(self._body).decode("utf-8", "replace")]:
             self._read(data)
         return ChatGenerationChunk(message=self._answer.end(trace_id=self._trace_id))
 
@@ -230,6 +236,10 @@ class _Reader:
         try:
             chunk = json.loads(data)
         except json.JSONDecodeError:
+            if "\n" in data:  # events without the empty line between them
+                for line in data.split("\n"):
+                    self._read(line)
+                return
             chunk = {"error": data}
         if not isinstance(chunk, dict) or chunk.get("error"):
             raise from_answer(200, data, host=self._host, secret=self._secret)
