@@ -16,9 +16,11 @@ ARGS_CHARS = 160
 def line(event: Event) -> str | None:
     """What an event says, or None if a log does without it."""
     match event["type"]:
+        case "start":
+            return f"starting ({one_line(event['model'])}): {one_line(event['question'])}"
         case "run":
             again = ", resumed" if event.get("resumed") else ""
-            return f"run {event['id']} in {event['folder']} ({one_line(event['model'])}{again}): {one_line(event['question'])}"
+            return f"run {event['id']} in {event['folder']}{again}"
         case "index" if event["done"] == event["total"]:
             return f"index: {event['total']:,} files"
         case "warning":

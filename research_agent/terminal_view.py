@@ -57,8 +57,10 @@ class View:
 
     def update(self, event: Event) -> None:
         match event["type"]:
-            case "run":
+            case "start":
                 self.question, self.model, self.started = event["question"], event["model"], self.clock()
+            case "run":
+                self.question, self.model, self.started = event["question"], event["model"], self.started or self.clock()
                 self.activity, self.index = "planning", None
             case "index":
                 self.index = None if event["done"] >= event["total"] else (event["done"], event["total"], event["path"])

@@ -59,7 +59,7 @@ EVENTS = [
     event("end", status="incomplete", reason="the limit was reached", steps=2, usd=0.25, tokens=USAGE, seconds=83.2, folder="runs/r1"),
 ]
 PLAIN = """\
-run r1 in runs/r1 (kimi): How cold is too cold?
+run r1 in runs/r1
 warning: no embedder: recall ranks by words
 index: 1,000 files
 plan: 1. How much is lost? 2. What does heating cost?

@@ -18,7 +18,11 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 _CLOSERS = "\"”’')]"
-_END = re.compile(r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|\s*\n\s*\n\s*|\s*\n\[\.\.\.\](?:\s*\n|\Z)|\n(?=\s*(?:[#|>*-]|\d+[.)])\s*)")
+_END = re.compile(
+    r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|\s*\n\s*\n\s*|\s*\[\.\.\.\]\s*|\n(?=\s*(?:[#|>*•-]|\d+[.)]))|\n(?=[^\W_a-z])"
+)
+_WRAPPED_CHARS = 60
+"""A line that long may be broken by its width; a shorter one ends where it means to."""
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Z]|[A-Z]\.[A-Z]|Mr|Mrs|Ms|Dr|St|Jr|Sr|Prof|Gen|Col|Lt|Sgt|Capt|Rev|Hon|No|vs|Inc|Ltd|Co|Corp|Mt|Ft|ca|cf|al|approx|e\.g|i\.e|Op|Vol|pp|Fig)\.$"
 )
@@ -29,9 +33,17 @@ set shot sold spent spoke stood swam taught thought told took went won wore wrot
 """
 _VERB_FORM = re.compile(r"[a-z]{2,}(?:ed|[^s]s)")
 _ITEM = re.compile(r"^(?:[*+•-]|\d{1,2}[.)])\s+")
-_MARKUP = re.compile(r"^\s*(?:#|\||>|!?\[|```|~~~|-{3,}|={3,})|\|.*\|| [·•|] |https?://\S+$|\[S\d+\]|< /?[a-z]|<[a-z/!]")
+_MARKUP = re.compile(
+    r"^\s*(?:#|\||>|!?\[|\*\*[^*]{1,40}:\*\*|\*[^*]+\*$|\w{1,12}:\s|```|~~~|-{3,}|={3,})"  # what opens a heading, a row, a label, a fence
+    r"|\|.*\|| [·•|] |https?://\S+$|\[S\d+\]|< /?[a-z]|<[a-z/!]"
+)
 _VERBS = frozenset(_COMMON_VERBS.split())
 MIN_QUOTE_WORDS, MAX_QUOTE_WORDS = 5, 120
+UNENDED_WORDS = 15
+"""What has no full stop is a heading if it is shorter."""
+_GAP = "[...]"
+"""Where something of a document is left out."""
+_ENDS_WELL = re.compile(r"[.!?;…][\"”’')\]]*$")
 _SUFFIXES = ("ing", "ed", "er", "or", "ion", "ment", "ly")
 
 
@@ -81,12 +93,15 @@ def sentences(text: str) -> tuple[str, ...]:
     pieces = []
     start = 0
     for match in _END.finditer(text):
+        line = text.rfind("\n", start, match.start()) + 1
+        if match.group() == "\n" and text[match.end()].isalpha() and match.start() - max(line, start) >= _WRAPPED_CHARS:
+            continue
         if "\n" not in match.group() and _ABBREVIATION.search(text[start : match.start() + 1].rstrip(_CLOSERS)):
             continue
         pieces.append(text[start : match.end()])
         start = match.end()
     pieces.append(text[start:])
-    return tuple(bare for piece in pieces if (bare := _ITEM.sub("", piece.strip())))
+    return tuple(bare for piece in pieces if (bare := _ITEM.sub("", piece.strip().removesuffix(_GAP).rstrip())))
 
 
 def pieces(text: str, most_words: int) -> list[str]:
@@ -115,4 +130,4 @@ def is_prose(sentence: str) -> bool:
         return False
     if _VERBS.isdisjoint(words) and not any(map(_VERB_FORM.fullmatch, words)):
         return False
-    return not sentence.endswith(":")
+    return bool(_ENDS_WELL.search(sentence)) or (len(words) >= UNENDED_WORDS and not sentence.endswith(":"))

@@ -16,8 +16,12 @@ _NUMBER = re.compile(
     r"\bhow (?:many|much|old|long|large|far|tall|high|big|often|fast)\b|\b(?:percentage|percent|amount|number|population|cost|price)\b",
     re.I,
 )
-_DATE = re.compile(r"\bwhen\b|\b(?:what|which) (?:year|date|month|day|century|decade)\b|\bon which date\b", re.I)
-_PERSON = re.compile(r"\bwho(?:m|se)?\b", re.I)
+_DATE = re.compile(
+    r"(?:^|[.,;:] )\W*when\b|\bwhen (?:did|was|were|is|are|does|do|will|has|had)\b|\bwhen\W*$"
+    r"|\b(?:what|which) (?:year|date|month|day|century|decade)\b",
+    re.I,
+)
+_PERSON = re.compile(r"(?:^|[.,;:] )\W*who(?:m|se)?\b|\bwho(?:m|se)?\W*$|\b(?:by|to|with|for|from|of) whom?\b", re.I)
 _ACCOUNT = re.compile(
     r"\b(?:why|how)\b|\bwhat (?:can|could|should|would|might|must|(?!is\b|was\b|has\b|does\b)[a-z]{3,}s)\b|^\W*(?:is|are|do|does|can)\b",
     re.I,

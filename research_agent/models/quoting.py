@@ -26,6 +26,7 @@ WEIGHTS = {
     "opening": 0.5,  # it opens its page
     "asked": 1.5,  # it says the question's words
     "open": 1.5,  # it says those that the trail's other pages do not
+    "account": 2.0,  # the same, where what is asked for shows in no form
     "kind": 2.0,  # it holds something of the kind asked for: a number, a year, a name
     "tied": 0.5,  # it names another page of its trail
 }
@@ -79,11 +80,13 @@ def rank(map: Map) -> list[Sentence]:
             start = map.passages[key].text.index(text, start)
             if is_prose(text) and text not in found:
                 held = frozenset(terms(text))
+                said = sum(map.weights[term] for term in map.asked if term in held) / map.total
                 features = {
                     "behind": trail.score - top,
                     "place": 1 / (1 + place),
                     "opening": float(not any(other.passage == key for other in found.values()) and bool(about & held)),
-                    "asked": sum(map.weights[term] for term in map.asked if term in held) / map.total,
+                    "asked": said,
+                    "account": said if kind == "account" else 0.0,
                     "open": sum(map.weights[term] for term in still_open if term in held) / open_weight,
                     "kind": float(may_answer(kind, text, asked)),
                     "tied": float(bool(tied & held)),

@@ -21,6 +21,7 @@ _QUESTION = re.compile(_BLOCK.format("question"), re.DOTALL)
 _SUB_QUESTION = re.compile(_BLOCK.format("sub_question"), re.DOTALL)
 _PLAN = re.compile(_BLOCK.format("plan"), re.DOTALL)
 _FINDING = re.compile(r"<finding (?P<attrs>[^>]*)>\nclaim: (?P<claim>.*?)\nquote: (?P<quote>.*?)\n</finding>", re.DOTALL)
+_DOCUMENT = re.compile(r"<document [^>]*>\n.*?\n</document>", re.DOTALL)
 _ATTR = re.compile(r'([a-z_]+)="([^"]*)"')
 _PLANNED = re.compile(r"^(\d+)\. (.+)$", re.MULTILINE)
 _MAX_WORDS = re.compile(r"<max_words>\s*(\d+)\s*</max_words>")
@@ -107,6 +108,8 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
         text = str(message.text)
         digest.update(f"{message.type}\x1f{text}\x1e".encode("utf-8", "surrogatepass"))
         if isinstance(message, HumanMessage):
+            documents = parse(text)
+            text = _DOCUMENT.sub("", text)  # what stands in a document is nobody's question, plan or finding
             question = _last(_QUESTION, text) or question
             plan = _last(_PLAN, text) or plan
             for found in _SUB_QUESTION.finditer(text):
@@ -114,7 +117,7 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
             if "<memory>" in text:
                 compacted, turns = True, 0
             findings += map(_finding, _FINDING.finditer(text))
-            for shown in parse(text):
+            for shown in documents:
                 _take(passages, shown)
             limit = _MAX_WORDS.search(text)
             max_words = int(limit[1]) if limit else max_words
