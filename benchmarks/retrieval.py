@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import mean
 
-from rank_bm25 import BM25Okapi
+from rank_bm25 import BM25Plus
 
 from research_agent.memory import Archive, Embedder, Segment, choose
 from research_agent.memory.recall import Weights
@@ -65,7 +65,7 @@ def bm25(data: Dataset) -> Ranker:
     def split(text: str) -> list[str]:
         return re.findall(r"\w+", text.lower())
 
-    index = BM25Okapi([split(f"{title} {text}") for title, text in data.passages])
+    index = BM25Plus([split(f"{title} {text}") for title, text in data.passages])
 
     def ranked(question: str) -> list[int]:
         scores = index.get_scores(split(question))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,13 +108,21 @@ class Archive:
         ledger = self._ledger
         frequency = {word: ledger.frequency(expression) for word, expression in asked.items()}
         ranking = recall.Ranking(recall.read(query, frequency, ledger.size()), self._weights)
-        near = self._indexer.search(query, allowed, _CANDIDATES) if self._indexer else {}
-        hits = dict(ledger.search(" OR ".join(asked.values()), allowed, _CANDIDATES))
-        ranking.add(ledger.chunks(list(hits | near)), near)
+        indexer = self._indexer
+        vector = indexer.vector(query) if indexer else None
+        near = indexer.nearest(vector, allowed, _CANDIDATES) if indexer and vector is not None else {}
+
+        def add(ids: Iterable[int]) -> None:
+            chunks = ledger.chunks(list(dict.fromkeys(ids)))
+            if indexer and vector is not None:
+                near.update(indexer.cosines(vector, [chunk for chunk in chunks if chunk.id not in near]))
+            ranking.add(chunks, near)
+
+        add([*(id for id, _ in ledger.search(" OR ".join(asked.values()), allowed, _CANDIDATES)), *near])
         titles, shared = ranking.leads()
         rare = ledger.named(shared, most=recall.RARE)
         held = ledger.let_through((id for ids in rare.values() for id in ids), allowed)
-        ranking.add(ledger.chunks(list(dict.fromkeys([*ledger.titled(titles, allowed), *held]))), near)
+        add([*ledger.titled(titles, allowed), *held])
         return ranking.ranked(rare)
 
     def _passages(self, chosen: Sequence[Ranked]) -> list[Passage]:

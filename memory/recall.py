@@ -97,6 +97,7 @@ class Ranking:
         self._weights = weights or Weights()
         self._asked = f" {' '.join(raw_words(query.text))} "
         self._seen: dict[int, _Seen] = {}
+        self._seeds: list[tuple[_Seen, float]] = []
 
     def add(self, chunks: Iterable[Chunk], dense: Mapping[int, float]) -> None:
         """`dense`: cosines to the query, by chunk, where they are known."""
@@ -114,18 +115,51 @@ class Ranking:
 
     def leads(self) -> tuple[frozenset[str], frozenset[str]]:
         """Keys of titles, and names, to look up: what the best candidates mention and the query does not."""
-        seeds = self._seeds()
-        titles = {key for seed in seeds for key in mentions(seed.chunk.text)}
-        shared = {key for seed in seeds for key in names(f"{seed.chunk.title}. {seed.chunk.text}")}
+        self._seeds = self._best()
+        titles = {key for seed, _ in self._seeds for key in mentions(seed.chunk.text)}
+        shared = {key for seed, _ in self._seeds for key in names(f"{seed.chunk.title}. {seed.chunk.text}")}
         return frozenset(filter(self._new, titles)), frozenset(filter(self._new, shared))
 
     def ranked(self, rare: Mapping[str, Sequence[int]]) -> list[Ranked]:
         """Best first; equal ones in the order of the ledger. `rare`: the chunks that hold each rare name of `leads`."""
-        scores = {id: self._alone(one) for id, one in self._weighed().items()}
-        for id, score in self._linked(rare).items():
-            scores[id] += score
-        ranked = [Ranked(self._seen[id].chunk, score) for id, score in scores.items()]
+        weights, hops, shared = self._weights, self._hops(), self._shares(rare)
+        ranked = [
+            Ranked(one.chunk, self._alone(one) + weights.hop * hops[id] + weights.shared * shared[id])
+            for id, one in self._weighed().items()
+        ]
         return sorted(ranked, key=lambda item: (-item.score, item.chunk.id))
+
+    def _best(self) -> list[tuple[_Seen, float]]:
+        """The candidates that lead on to others, and how good each is: the best is 1."""
+        goods = [(one, one.own + self._weights.dense * one.dense) for one in self._weighed().values()]
+        goods = sorted(goods, key=lambda pair: (-pair[1], pair[0].chunk.id))[:SEEDS]
+        return [(one, good / (goods[0][1] or 1.0)) for one, good in goods]
+
+    def _hops(self) -> dict[int, float]:
+        """By chunk: how good the best seed is that mentions its title."""
+        titles: dict[str, list[_Seen]] = defaultdict(list)
+        for one in self._seen.values():
+            if (key := title_key(one.chunk.title)) and self._new(key):
+                titles[key].append(one)
+        reached: dict[int, float] = defaultdict(float)
+        for seed, good in self._seeds:
+            for one in (one for key in mentions(seed.chunk.text) & titles.keys() for one in titles[key]):
+                if one.chunk.segment != seed.chunk.segment:
+                    reached[one.chunk.id] = max(reached[one.chunk.id], good)
+        return reached
+
+    def _shares(self, rare: Mapping[str, Sequence[int]]) -> dict[int, float]:
+        """By chunk: how good the best seed is that holds a rare name with it, and how rare."""
+        reached: dict[int, float] = defaultdict(float)
+        for seed, good in self._seeds:
+            strength: dict[int, float] = defaultdict(float)
+            for name in names(f"{seed.chunk.title}. {seed.chunk.text}") & rare.keys():
+                for id in rare[name]:
+                    strength[id] += 1 / max(len(rare[name]) - 1, 1)
+            for id, value in strength.items():
+                if id in self._seen and self._seen[id].chunk.segment != seed.chunk.segment:
+                    reached[id] = max(reached[id], good * min(value, 1.0))
+        return reached
 
     def _new(self, key: str) -> bool:
         return f" {key} " not in self._asked
@@ -141,10 +175,6 @@ class Ranking:
             one.own /= best
         return self._seen
 
-    def _seeds(self) -> list[_Seen]:
-        seen = self._weighed().values()
-        return sorted(seen, key=lambda one: (-one.own - self._weights.dense * one.dense, one.chunk.id))[:SEEDS]
-
     def _alone(self, one: _Seen) -> float:
         """What speaks for a candidate by itself."""
         query, weights = self._query, self._weights
@@ -155,28 +185,3 @@ class Ranking:
         held = [name for name in query.names if f" {name} " in one.padded]
         named = sum(max(query.weight.get(stem(word), 0.0) for word in name.split()) for name in held) / query.total
         return one.own + weights.titled * titled + weights.title * of_title + weights.named * named + weights.dense * one.dense
-
-    def _linked(self, rare: Mapping[str, Sequence[int]]) -> dict[int, float]:
-        """What the best candidates say for others."""
-        weights = self._weights
-        best: dict[str, dict[int, float]] = {"hop": defaultdict(float), "shared": defaultdict(float)}
-        titles: dict[str, list[_Seen]] = defaultdict(list)
-        for one in self._seen.values():
-            if (key := title_key(one.chunk.title)) and self._new(key):
-                titles[key].append(one)
-        for seed in self._seeds():
-            hops = {one.chunk.id: 1.0 for key in mentions(seed.chunk.text) & titles.keys() for one in titles[key]}
-            shares: dict[int, float] = defaultdict(float)
-            for name in names(f"{seed.chunk.title}. {seed.chunk.text}") & rare.keys():
-                for id in rare[name]:
-                    shares[id] += 1 / max(len(rare[name]) - 1, 1)
-            for sign, found in (("hop", hops), ("shared", shares)):
-                for id, strength in found.items():
-                    reached = self._seen.get(id)
-                    if reached and reached.chunk.segment != seed.chunk.segment:
-                        best[sign][id] = max(best[sign][id], seed.own * min(strength, 1.0))
-        total: dict[int, float] = defaultdict(float)
-        for sign, found in best.items():
-            for id, value in found.items():
-                total[id] += getattr(weights, sign) * value
-        return total
