@@ -151,7 +151,7 @@ async def main() -> None:
     parser.add_argument("--limit", type=int, help="questions of each set; all by default")
     parser.add_argument("--max-words", type=int, default=600)
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=140)
     columns = (
         "set",
         "questions",
@@ -163,8 +163,11 @@ async def main() -> None:
         "not complete",
     )
     table = Table(*columns)
+    corpora = sorted(options.data.glob("*_corpus.json"))
+    if not corpora:
+        raise SystemExit(f"{options.data}: no *_corpus.json there; --data names the folder")
     with tempfile.TemporaryDirectory() as work:
-        for path in sorted(options.data.glob("*_corpus.json")):
+        for path in corpora:
             name = path.name.removesuffix("_corpus.json")
             table.add_row(*await run_set(name, options.data, Path(work), options.limit, options.max_words, console))
     console.print(table)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from . import clip
+from . import clip, recall
 from .embedders import Embedder
 from .errors import ArchiveError, ArchiveInUse
 from .indexer import Indexer
 from .ledger import Filter, Ledger
-from .recall import Candidate, Ranked, match, pack, rank
+from .packing import pack
+from .recall import Ranked, Weights
 from .segment import Kind, Passage, Segment, parse_handle
 
 _CANDIDATES = 100
+_WEIGHTS = Weights()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +38,19 @@ class Stats:
 class Archive:
     """The memory of one run, in one folder. `Archive.open` makes or opens it."""
 
-    def __init__(self, folder: Path, ledger: Ledger, lock: FileLock, *, run: str, index: Callable[[], Indexer] | None) -> None:
+    def __init__(
+        self, folder: Path, ledger: Ledger, lock: FileLock, *, run: str, index: Callable[[], Indexer] | None, weights: Weights
+    ) -> None:
         self._folder = folder
         self._ledger = ledger
         self._lock = lock
         self._index = index
         self._indexer = index() if index else None
+        self._weights = weights
         self.run = run
 
     @classmethod
-    def open(cls, folder: Path, *, run: str, embedder: Embedder | None = None, vectors: str = "") -> Archive:
+    def open(cls, folder: Path, *, run: str, embedder: Embedder | None = None, vectors: str = "", weights: Weights = _WEIGHTS) -> Archive:
         """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
 
         Raises ArchiveInUse, or ArchiveError for a ledger that cannot be read. Whatever the index lacks is made up for in the background.
@@ -62,7 +67,7 @@ class Archive:
             lock.release()
             raise
         index = partial(Indexer, ledger, vectors or folder / "vectors", run=run, embedder=embedder) if embedder else None
-        return cls(folder, ledger, lock, run=run, index=index)
+        return cls(folder, ledger, lock, run=run, index=index, weights=weights)
 
     async def archive(self, segments: Sequence[Segment]) -> None:
         """They are on disk when this returns. One that was archived before stays as it was."""
@@ -89,18 +94,36 @@ class Archive:
         return await asyncio.to_thread(self._recall, query, allowed, budget_tokens)
 
     def _recall(self, query: str, allowed: Filter, budget_tokens: int) -> list[Passage]:
-        expression = match(query)
-        if not expression:
-            return []
-        hits = dict(self._ledger.search(expression, allowed, _CANDIDATES))
-        near = self._indexer.search(query, allowed, _CANDIDATES) if self._indexer else {}
-        found = self._ledger.chunks(list(hits | near))
-        candidates = [Candidate(chunk, words=hits.get(chunk.id, 0.0), dense=near.get(chunk.id, 0.0)) for chunk in found]
-        ranked = rank(candidates)
+        ranked = self._ranked(query, allowed)
         chosen = pack(ranked, budget_tokens)
         if not chosen and ranked:  # not even one fits: as much of the best as does
             return self._opening(ranked[0], budget_tokens)
         return self._passages(chosen)
+
+    def _ranked(self, query: str, allowed: Filter) -> list[Ranked]:
+        """Candidates by words and by meaning, then what the best of them lead to."""
+        asked = recall.expressions(query)
+        if not asked:
+            return []
+        ledger = self._ledger
+        frequency = {word: ledger.frequency(expression) for word, expression in asked.items()}
+        ranking = recall.Ranking(recall.read(query, frequency, ledger.size()), self._weights)
+        indexer = self._indexer
+        vector = indexer.vector(query) if indexer else None
+        near = indexer.nearest(vector, allowed, _CANDIDATES) if indexer and vector is not None else {}
+
+        def add(ids: Iterable[int]) -> None:
+            chunks = ledger.chunks(list(dict.fromkeys(ids)))
+            if indexer and vector is not None:
+                near.update(indexer.cosines(vector, [chunk for chunk in chunks if chunk.id not in near]))
+            ranking.add(chunks, near)
+
+        add([*(id for id, _ in ledger.search(" OR ".join(asked.values()), allowed, _CANDIDATES)), *near])
+        titles, shared = ranking.leads()
+        rare = ledger.named(shared, most=recall.RARE)
+        held = ledger.let_through((id for ids in rare.values() for id in ids), allowed)
+        add([*ledger.titled(titles, allowed), *held])
+        return ranking.ranked(rare)
 
     def _passages(self, chosen: Sequence[Ranked]) -> list[Passage]:
         """One for each segment, its chunks in their order; the segments in the order of the run."""

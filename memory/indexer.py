@@ -6,12 +6,18 @@ What is left to do stands in the ledger, not in a queue: a killed process leaves
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .embedders import Embedder
 from .errors import ArchiveError, EmbeddingFailed
-from .ledger import Filter, Ledger
+from .ledger import Chunk, Filter, Ledger
 from .vectors import Vectors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _BATCH = 16  # texts embedded at once: small, for a recall waits for the batch in work
 _NARROW = 2000  # chunks a filter may leave for their vectors to be compared one by one
@@ -50,20 +56,40 @@ class Indexer:
             goal = self._wanted
             self._change.wait_for(lambda: self._done >= goal)
 
-    def search(self, query: str, allowed: Filter, limit: int) -> dict[int, float]:
-        """Chunks near a query in meaning, with their cosine, best first: of what is indexed by now."""
+    def vector(self, query: str) -> NDArray[np.float32] | None:
+        """A query's vector; None when there is no index to look it up in."""
         if not self._opened.wait(_OPEN_TIMEOUT_S) or self._vectors is None:
-            return {}
+            return None
         try:
-            vector = self._embedder.embed([query])[0]
-            if not allowed.narrow:
-                return self._ledger.by_key(self._vectors.query(vector, limit), allowed)
-            keys = self._ledger.indexed_keys(allowed, _NARROW)
-            near = self._vectors.among(keys, vector) if len(keys) < _NARROW else self._vectors.query(vector, 4 * limit)
-            return dict(list(self._ledger.by_key(near, allowed).items())[:limit])
+            vector: NDArray[np.float32] = self._embedder.embed([query])[0]
+            return vector
         except ArchiveError as error:
             self.failure = str(error)
-            return {}
+            return None
+
+    def nearest(self, vector: NDArray[np.float32], allowed: Filter, limit: int) -> dict[int, float]:
+        """Chunks nearest to a query, with their cosine, best first: of what is indexed by now."""
+        keys = self._ledger.indexed_keys(allowed, _NARROW) if allowed.narrow else []
+        if allowed.narrow and len(keys) < _NARROW:
+            near = self._ask(lambda vectors: vectors.among(keys, vector)[:limit])
+        else:
+            near = self._ask(lambda vectors: vectors.query(vector, 4 * limit if allowed.narrow else limit))
+        return dict(list(self._ledger.by_key(near, allowed).items())[:limit])
+
+    def cosines(self, vector: NDArray[np.float32], chunks: Sequence[Chunk]) -> dict[int, float]:
+        """Those of these chunks, where they are indexed."""
+        ids = {chunk.key: chunk.id for chunk in chunks}
+        return {ids[key]: cosine for key, cosine in self._ask(lambda vectors: vectors.among(list(ids), vector))}
+
+    def _ask(self, question: Callable[[Vectors], list[tuple[str, float]]]) -> list[tuple[str, float]]:
+        """What the index answers; nothing, and the reason kept, when it cannot."""
+        if self._vectors is None:
+            return []
+        try:
+            return question(self._vectors)
+        except ArchiveError as error:
+            self.failure = str(error)
+            return []
 
     def drop(self) -> None:
         """Removes the run's vectors, and stops."""

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any, cast
 from .chunks import chunks
 from .errors import ArchiveError, NotArchived
 from .segment import Kind, Segment, content_hash
-from .words import title_key
+from .words import names, title_key
 
 SCHEMA_VERSION = 1
 _PACK_OVER_BYTES = 1024
+_COMMON = 2000
 _FIRST_LOOK = 500  # best word matches taken before any filter; a filter that leaves too few looks at all of them
 _COLUMNS = tuple(
     """id run thread step kind ordinal trust sub_question tool url title retrieved_at tokens args_hash
@@ -34,17 +35,19 @@ CREATE TABLE segments (
   body TEXT NOT NULL REFERENCES bodies(hash), title_key TEXT NOT NULL
 );
 CREATE INDEX segments_order ON segments (run, step, kind, ordinal);
-CREATE INDEX segments_url ON segments (run, url) WHERE url != '';
-CREATE INDEX segments_args ON segments (run, args_hash) WHERE args_hash != '';
-CREATE INDEX segments_title ON segments (run, title_key) WHERE title_key != '';
+CREATE INDEX segments_url ON segments (run, url);
+CREATE INDEX segments_args ON segments (run, args_hash);
+CREATE INDEX segments_title ON segments (title_key);
 CREATE INDEX segments_body ON segments (body);
 CREATE TABLE chunks (
   id INTEGER PRIMARY KEY AUTOINCREMENT, segment INTEGER NOT NULL REFERENCES segments(seq), n INTEGER NOT NULL,
   start INTEGER NOT NULL, "end" INTEGER NOT NULL, indexed INTEGER NOT NULL DEFAULT 0, UNIQUE (segment, n)
 );
 CREATE INDEX chunks_pending ON chunks (id) WHERE indexed = 0;
+CREATE TABLE names (name TEXT NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (name, chunk)) WITHOUT ROWID;
+CREATE INDEX names_chunk ON names (chunk);
 CREATE VIRTUAL TABLE words USING fts5(title, text, tokenize = 'porter unicode61');
-INSERT INTO words (words, rank) VALUES ('rank', 'bm25(1.0, 1.0)');
+INSERT INTO words (words, rank) VALUES ('rank', 'bm25(2.0, 1.0)');
 """
 
 
@@ -152,6 +155,8 @@ class Ledger:
             row = self._db.execute('INSERT INTO chunks (segment, n, start, "end") VALUES (?, ?, ?, ?)', (seq, n, start, end)).lastrowid
             words = _storable(segment.text[start:end])
             self._db.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", (row, title, words))
+            held = names(f"{title}. {words}")
+            self._db.executemany("INSERT INTO names VALUES (?, ?)", [(name, row) for name in sorted(held)])
 
     def _keep(self, text: str) -> str:
         ref = content_hash(text)
@@ -197,6 +202,7 @@ class Ledger:
 
     def _drop_chunks(self, run: str) -> None:
         mine = "SELECT seq FROM segments WHERE run = ?"
+        self._db.execute(f"DELETE FROM names WHERE chunk IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
         self._db.execute(f"DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
         self._db.execute(f"DELETE FROM chunks WHERE segment IN ({mine})", (run,))
 
@@ -250,6 +256,38 @@ class Ledger:
         if len(rows) < limit and allowed.narrow:
             rows = self._all(f"{head} words w {tail} AND w.words MATCH ? ORDER BY w.rank LIMIT ?", *values, match, limit)
         return [(id, score) for id, score in rows]
+
+    def frequency(self, expression: str) -> int:
+        """In how many chunks an FTS5 expression is found, counted up to a limit: common is common."""
+        return int(self._one("SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)", expression, _COMMON))
+
+    def size(self) -> int:
+        """How many chunks there are, about: forgotten ones count."""
+        return int(self._one("SELECT coalesce(max(id), 0) FROM chunks"))
+
+    def titled(self, keys: Collection[str], allowed: Filter) -> list[int]:
+        """The first chunks of the segments with one of these titles."""
+        where, values = _where(allowed)
+        # Left to itself, SQLite looks through the whole run for each title.
+        sql = f"""SELECT c.id FROM json_each(?) j CROSS JOIN segments s INDEXED BY segments_title ON s.title_key = j.value
+                  JOIN chunks c ON c.segment = s.seq AND c.n = 0 WHERE {where} ORDER BY c.id"""
+        return [id for (id,) in self._all(sql, json.dumps(sorted(keys)), *values)]
+
+    def named(self, keys: Collection[str], *, most: int) -> dict[str, list[int]]:
+        """The chunks that hold each of these names, for names that more than one chunk holds and at most so many."""
+        held: dict[str, list[int]] = {}
+        with self._lock:
+            for key in sorted(keys):
+                ids = [id for (id,) in self._db.execute("SELECT chunk FROM names WHERE name = ? LIMIT ?", (key, most + 1))]
+                if 2 <= len(ids) <= most:
+                    held[key] = ids
+        return held
+
+    def let_through(self, ids: Iterable[int], allowed: Filter) -> list[int]:
+        where, values = _where(allowed)
+        sql = f"""SELECT c.id FROM json_each(?) j JOIN chunks c ON c.id = j.value
+                  JOIN segments s ON s.seq = c.segment WHERE {where} ORDER BY c.id"""
+        return [id for (id,) in self._all(sql, json.dumps(sorted(set(ids))), *values)]
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """In the order asked for."""

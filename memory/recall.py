@@ -1,27 +1,57 @@
-"""Which of what was found to show: ranking, near-duplicates, and packing into a token budget. Pure; no database, no clock."""
+"""Which of what was found serves a query best. Pure; no database, no clock.
+
+A chunk's score is a weighted sum of the signs that speak for it: its own words and title, its nearness in meaning, and one hop, from
+the best chunks to those whose title they mention or with which they share a rare name. The weights were fitted on public multi-hop
+questions, one set against the other; `benchmarks/retrieval.py` prints what each brings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .ledger import Chunk
-from .tokens import estimate_tokens
-from .words import STOP, raw_words, terms
+from .words import STOP, mentions, names, raw_words, stem, terms, title_key
 
-_SAME = 0.8  # share of a chunk's five-word runs that are already shown: the same page read twice, a mirror, a quotation
-_RUN = 5
+SEEDS = 10
+"""So many chunks, the best by themselves, lead on to others."""
+RARE = 10
+"""A name held by more chunks than this leads nowhere."""
+_MOST_TERMS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A chunk that may be shown, and what the channels say of it: 0 where a channel does not know it."""
+class Weights:
+    """What each sign counts, beside BM25 at 1."""
 
-    chunk: Chunk
-    words: float = 0.0
-    """BM25."""
-    dense: float = 0.0
-    """Cosine."""
+    titled: float = 0.45
+    """The chunk's title stands in the query."""
+    title: float = 0.5
+    """Share of the title's words that are the query's."""
+    named: float = 0.5
+    """Share of the query that is names the chunk holds."""
+    hop: float = 0.95
+    """A good chunk mentions this one's title."""
+    shared: float = 0.35
+    """A good chunk and this one hold a rare name that the query does not."""
+    dense: float = 1.0
+    """Cosine to the query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked for, and how much each word of it tells."""
+
+    text: str
+    weight: Mapping[str, float]
+    """By stem."""
+    names: frozenset[str]
+
+    @property
+    def total(self) -> float:
+        return sum(self.weight.values()) or 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,40 +60,128 @@ class Ranked:
     score: float
 
 
-def match(query: str, *, most: int = 24) -> str:
-    """An FTS5 expression for any of a query's words. Quoted, so that nothing in a query is syntax."""
-    return " OR ".join(f'"{term}"' for term in _parts(query)[:most])
+def expressions(query: str) -> dict[str, str]:
+    """A query's words by stem, each as an FTS5 expression: quoted, so that nothing in a query is syntax."""
+    return {stem(term): f'"{term}"' for term in terms(query)[:_MOST_TERMS]}
 
 
-def _parts(query: str) -> list[str]:
-    return [part for term in terms(query) for part in term.replace("’", "'").split("'") if part and (part not in STOP or part == term)]
+def read(text: str, frequency: Mapping[str, int], size: int) -> Query:
+    """`frequency`: in how many of `size` chunks each stem is."""
+    weight = {word: math.log(1 + (max(size - n, 0) + 0.5) / (n + 0.5)) for word, n in frequency.items()}
+    asked = (" ".join(word for word in key.split() if word not in STOP) for key in names(text))
+    return Query(text, weight, frozenset(key for key in asked if key))
 
 
-def rank(candidates: Sequence[Candidate]) -> list[Ranked]:
-    """Best first; equal ones in the order of the ledger."""
-    best = max((candidate.words for candidate in candidates), default=0.0) or 1.0
-    ranked = [Ranked(candidate.chunk, candidate.words / best + candidate.dense) for candidate in candidates]
-    return sorted(ranked, key=lambda item: (-item.score, item.chunk.id))
+@dataclass(slots=True)
+class _Seen:
+    """A candidate, and what was counted in it."""
+
+    chunk: Chunk
+    dense: float
+    title: list[str]
+    text: list[str]
+    counts: Counter[str]
+    own: float = 0.0
+    """BM25, the best being 1."""
+
+    @property
+    def padded(self) -> str:
+        return f" {' '.join(self.title)} {' '.join(self.text)} "
 
 
-def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:
-    """The best that fit, without what is already said by one before it."""
-    chosen: list[Ranked] = []
-    said: set[int] = set()
-    left = budget_tokens
-    for item in ranked:
-        cost = estimate_tokens(item.chunk.text) + 4  # 4: the mark between passages
-        if cost > left:
-            continue
-        runs = _runs(item.chunk.text)
-        if len(runs & said) >= _SAME * len(runs):
-            continue
-        chosen.append(item)
-        said |= runs
-        left -= cost
-    return chosen
+class Ranking:
+    """Candidates of one query, scored together: `add`, look where `leads` go, `add` what is there, `ranked`."""
 
+    def __init__(self, query: Query, weights: Weights | None = None) -> None:
+        self._query = query
+        self._weights = weights or Weights()
+        self._asked = f" {' '.join(raw_words(query.text))} "
+        self._seen: dict[int, _Seen] = {}
+        self._seeds: list[tuple[_Seen, float]] = []
 
-def _runs(text: str) -> set[int]:
-    every = raw_words(text)
-    return {hash(tuple(every[i : i + _RUN])) for i in range(max(len(every) - _RUN + 1, 1))}
+    def add(self, chunks: Iterable[Chunk], dense: Mapping[int, float]) -> None:
+        """`dense`: cosines to the query, by chunk, where they are known."""
+        for chunk in chunks:
+            if chunk.id not in self._seen:
+                self._seen[chunk.id] = self._see(chunk, dense.get(chunk.id, 0.0))
+
+    def _see(self, chunk: Chunk, dense: float) -> _Seen:
+        title, text = raw_words(chunk.title), raw_words(chunk.text)
+        counts = Counter(word for raw in text if (word := stem(raw)) in self._query.weight)
+        for raw in title:
+            if (word := stem(raw)) in self._query.weight:
+                counts[word] += 2  # a word of the title says what all of it is about
+        return _Seen(chunk, dense, title, text, counts)
+
+    def leads(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Keys of titles, and names, to look up: what the best candidates mention and the query does not."""
+        self._seeds = self._best()
+        titles = {key for seed, _ in self._seeds for key in mentions(seed.chunk.text)}
+        shared = {key for seed, _ in self._seeds for key in names(f"{seed.chunk.title}. {seed.chunk.text}")}
+        return frozenset(filter(self._new, titles)), frozenset(filter(self._new, shared))
+
+    def ranked(self, rare: Mapping[str, Sequence[int]]) -> list[Ranked]:
+        """Best first; equal ones in the order of the ledger. `rare`: the chunks that hold each rare name of `leads`."""
+        weights, hops, shared = self._weights, self._hops(), self._shares(rare)
+        ranked = [
+            Ranked(one.chunk, self._alone(one) + weights.hop * hops[id] + weights.shared * shared[id])
+            for id, one in self._weighed().items()
+        ]
+        return sorted(ranked, key=lambda item: (-item.score, item.chunk.id))
+
+    def _best(self) -> list[tuple[_Seen, float]]:
+        """The candidates that lead on to others, and how good each is: the best is 1."""
+        goods = [(one, one.own + self._weights.dense * one.dense) for one in self._weighed().values()]
+        goods = sorted(goods, key=lambda pair: (-pair[1], pair[0].chunk.id))[:SEEDS]
+        return [(one, good / (goods[0][1] or 1.0)) for one, good in goods]
+
+    def _hops(self) -> dict[int, float]:
+        """By chunk: how good the best seed is that mentions its title."""
+        titles: dict[str, list[_Seen]] = defaultdict(list)
+        for one in self._seen.values():
+            if (key := title_key(one.chunk.title)) and self._new(key):
+                titles[key].append(one)
+        reached: dict[int, float] = defaultdict(float)
+        for seed, good in self._seeds:
+            for one in (one for key in mentions(seed.chunk.text) & titles.keys() for one in titles[key]):
+                if one.chunk.segment != seed.chunk.segment:
+                    reached[one.chunk.id] = max(reached[one.chunk.id], good)
+        return reached
+
+    def _shares(self, rare: Mapping[str, Sequence[int]]) -> dict[int, float]:
+        """By chunk: how good the best seed is that holds a rare name with it, and how rare."""
+        reached: dict[int, float] = defaultdict(float)
+        for seed, good in self._seeds:
+            strength: dict[int, float] = defaultdict(float)
+            for name in names(f"{seed.chunk.title}. {seed.chunk.text}") & rare.keys():
+                for id in rare[name]:
+                    strength[id] += 1 / max(len(rare[name]) - 1, 1)
+            for id, value in strength.items():
+                if id in self._seen and self._seen[id].chunk.segment != seed.chunk.segment:
+                    reached[id] = max(reached[id], good * min(value, 1.0))
+        return reached
+
+    def _new(self, key: str) -> bool:
+        return f" {key} " not in self._asked
+
+    def _weighed(self) -> dict[int, _Seen]:
+        seen = self._seen.values()
+        average = sum(len(one.text) for one in seen) / max(len(seen), 1) or 1.0
+        for one in seen:
+            norm = 1.2 * (0.25 + 0.75 * (len(one.text) + 2 * len(one.title)) / average)
+            one.own = sum(self._query.weight[word] * 2.2 * n / (n + norm) for word, n in one.counts.items())
+        best = max((one.own for one in seen), default=0.0) or 1.0
+        for one in seen:
+            one.own /= best
+        return self._seen
+
+    def _alone(self, one: _Seen) -> float:
+        """What speaks for a candidate by itself."""
+        query, weights = self._query, self._weights
+        content = {stem(word) for word in one.title if word not in STOP}
+        of_title = len(content & query.weight.keys()) / len(content) if content else 0.0
+        key = title_key(one.chunk.title)
+        titled = bool(key) and not self._new(key)
+        held = [name for name in query.names if f" {name} " in one.padded]
+        named = sum(max(query.weight.get(stem(word), 0.0) for word in name.split()) for name in held) / query.total
+        return one.own + weights.titled * titled + weights.title * of_title + weights.named * named + weights.dense * one.dense

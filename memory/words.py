@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _NAME = re.compile(r"[A-Z0-9][\w'’.&-]*(?:[ -](?:(?:of|the|de|la|von|van|and|for|in|on|du|der|al|y|&) ){0,2}[A-Z0-9][\w'’.&-]*)*")
 _PARENTHESES = re.compile(r"\s*\([^()]*\)\s*$")
+
+_TITLE_WORDS = 8
 
 STOP = frozenset(
     """a about after all also an and any are as at be because been before being between both but by can could did do does doing done
@@ -25,7 +27,6 @@ def stem(word: str) -> str:
     """A lower-case word without its common English endings. Both sides of a comparison are cut alike; nothing more is asked of it."""
     if len(word) <= 3 or not word.isascii():
         return word
-    word = word.replace("’", "'").removesuffix("'s")
     for suffix, replacement in _ENDINGS:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             return word[: -len(suffix)] + replacement
@@ -65,12 +66,12 @@ _ENDINGS = (
 
 def words(text: str) -> list[str]:
     """Every word of a text, lower-case and cut to its stem, in order."""
-    return [stem(word.lower()) for word in _WORD.findall(text)]
+    return [stem(word) for word in raw_words(text)]
 
 
 def raw_words(text: str) -> list[str]:
-    """Every word of a text, lower-case, in order."""
-    return [word.lower() for word in _WORD.findall(text)]
+    """Every word of a text, lower-case and without a possessive, in order."""
+    return [word.removesuffix("'s") for word in _WORD.findall(text.lower().replace("’", "'"))]
 
 
 def terms(query: str) -> list[str]:
@@ -79,9 +80,24 @@ def terms(query: str) -> list[str]:
     return [word for word in every if word not in STOP] or every
 
 
-def names(text: str) -> list[str]:
-    """Names in a text: runs of capitalised words and numbers, with the small words that join them. No sentence is parsed."""
-    return list(dict.fromkeys(match.rstrip(".,'’-") for match in _NAME.findall(text)))
+def names(text: str) -> frozenset[str]:
+    """Keys of the names in a text: runs of capitalised words and numbers, with the small words that join them. No sentence is parsed."""
+    keys = {title_key(match) for match in _NAME.findall(text)}
+    return frozenset(key for key in keys if len(key) > 2 and key not in STOP and not key.isdigit())
+
+
+def mentions(text: str) -> frozenset[str]:
+    """Keys of whatever title a text may mention: each run of words that begins and ends with a capital or a digit."""
+    found = _WORD.findall(text.replace("’", "'"))
+    lower = [word.lower().removesuffix("'s") for word in found]
+    starts = [not word[0].islower() for word in found]
+    keys = set()
+    for first, capital in enumerate(starts):
+        if capital:
+            for last in range(first, min(first + _TITLE_WORDS, len(found))):
+                if starts[last]:
+                    keys.add(" ".join(lower[first : last + 1]))
+    return frozenset(key for key in keys if len(key) > 2 and key not in STOP)
 
 
 def title_key(title: str) -> str:

@@ -101,9 +101,13 @@ def _answer(text: str | None) -> dict[str, Any] | None:
 
 def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dict[str, Any] | None) -> NoReturn:
     """Runs it with the terminal around it, asks for a waiting plan's approval, and exits with the outcome."""
-    from research_agent.commands import investigate
+    from research_agent.terminal import Terminal
 
-    result, interrupted = investigate(config, as_json=as_json, resumed=resumed, answer=answer)
+    with Terminal(stderr=as_json) as terminal:
+        terminal({"type": "start", "question": config.question, "model": config.model.name or config.model.provider})
+        from research_agent.commands import investigate  # a second or two of libraries: the screen comes first
+
+        result, interrupted = investigate(config, terminal, resumed, answer)
     if as_json:
         _print_json(_told(result))
     if result.status == "failed":
@@ -218,16 +222,20 @@ def _print_json(value: Any) -> None:
 def main() -> None:
     """The console script. Every known fault is one line and a code."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except typer.Exit as end:
-        sys.exit(end.exit_code)
+        code = end.exit_code
+    except KeyboardInterrupt:
+        typer.echo("research-agent: stopped at once; what was finished is kept, and `research-agent resume` goes on", err=True)
+        sys.exit(INTERRUPTED)
     except Exception as error:
-        code = _code(error)
-        if code is None:
+        fault = _code(error)
+        if fault is None:
             raise
         text = error.format_message() if isinstance(error, UsageError) else str(error)
         typer.echo(f"research-agent: {' '.join(text.split())}", err=True)
-        sys.exit(code)
+        sys.exit(fault)
+    sys.exit(code if isinstance(code, int) else COMPLETE)  # newer clicks return an exit's code, older ones raise it
 
 
 def _code(error: Exception) -> int | None:

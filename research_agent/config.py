@@ -165,7 +165,7 @@ class MemoryConfig(_Part):
     embedder: Annotated[str, _matching(_EMBEDDER)] = Field(
         default="auto", description="auto, none, onnx, sentence-transformers:NAME-or-path or openai:NAME"
     )
-    also: tuple[FilePath, ...] = Field(default=(), strict=False, description="a list of folders of earlier runs")
+    also: tuple[()] = Field(default=(), strict=False, description="an empty list (recall from earlier runs is not built yet)")
 
 
 class StoreConfig(_Part):
@@ -297,11 +297,6 @@ def _origin_of(key: str, set_here: Mapping[str, str]) -> str:
 def _faults(config: Config) -> list[Fault]:
     """What only shows once the parts are seen together, or beside the machine."""
     faults = _search_faults(config)
-    faults += [
-        not_allowed(f"memory.also.{number}", str(folder), "a folder of an earlier run, which exists")
-        for number, folder in enumerate(config.memory.also)
-        if not folder.is_dir()
-    ]
     faults += [
         not_allowed(key, str(path), "a folder, not a file")
         for key, path in (("out", config.out), ("cache", config.cache))

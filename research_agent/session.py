@@ -197,6 +197,7 @@ class Session:
             model=writer.name,
             extractive=writer.provider == "extractive",
             max_words=self._config.report.max_words,
+            folder=str(Path.cwd()),  # the folder search names files from here
             finished_at=now(),
         )
 

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from pydantic import SecretStr
 
-from research_agent.graphs.ports import ModelCallError
+from research_agent.graphs.ports import RETRYABLE, ModelCallError
 from research_agent.models.chat import ReasoningChatModel
 from research_agent.models.load import Settings, load
 from research_agent.testing.host import Call, Reply, ScriptedHost
@@ -302,3 +302,61 @@ async def test_the_key_goes_to_the_host_and_nowhere_else(monkeypatch: pytest.Mon
     assert host.headers[0]["authorization"] == f"Bearer {KEY}"
     assert "another-host" not in json.dumps(host.headers)
     assert KEY not in repr(chat) + str(chat.model_dump())
+
+
+async def test_a_host_that_goes_silent_is_a_network_failure() -> None:
+    with ScriptedHost([Reply(content="A", delay_s=1.0)]) as host:
+        chat = ReasoningChatModel(model="any", base_url=host.base_url, api_key=SecretStr(KEY), idle_timeout_s=0.1)
+        with pytest.raises(ModelCallError) as caught:
+            await ask(chat)
+    assert (caught.value.kind, caught.value.reason) == ("network", "127.0.0.1: no answer in time")
+
+
+async def test_a_host_teaches_what_it_does_not_take() -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "plan", "schema": {"type": "object"}, "strict": True}}
+    with ScriptedHost(lambda _: Reply(content="{}"), dialect=Dialect(formats=("text",))) as host:
+        chat = model(host, "vllm")
+        for _ in range(2):
+            with pytest.raises(ModelCallError) as caught:
+                await ask(chat, response_format=schema)
+            assert caught.value.kind in RETRYABLE
+        assert (await ask(chat, response_format=schema)).content == "{}"
+    assert [r.get("response_format", {}).get("type") for r in host.requests] == ["json_schema", "json_object", None]
+    assert '{"type": "object"}' in host.requests[-1]["messages"][-1]["content"]
+
+
+async def test_other_marks_of_a_thought_are_known() -> None:
+    message = await replied(Reply(content="◁think▷Hm.◁/think▷Yes.", chunk_chars=3))
+    assert (message.additional_kwargs["reasoning_content"], message.content) == ("Hm.", "Yes.")
+
+
+async def test_signed_details_of_a_thought_go_back_as_they_came() -> None:
+    parts = [
+        {"type": "reasoning.text", "text": "I ", "index": 0},
+        {"type": "reasoning.text", "text": "think.", "signature": "sig", "index": 0},
+        {"type": "reasoning.encrypted", "data": "xyz", "index": 1},
+    ]
+    deltas = [{"reasoning": part.get("text", ""), "reasoning_details": [part]} for part in parts]
+    with ScriptedHost([streamed(*deltas, {"content": "A"}), Reply(content="B")]) as host:
+        chat = model(host, "openrouter")
+        first = await ask(chat)
+        await ask(chat, [HumanMessage("Q"), first, HumanMessage("And?")])
+    sent = host.requests[1]["messages"][1]
+    assert sent["reasoning"] == "I think."
+    assert sent["reasoning_details"] == [{"type": "reasoning.text", "text": "I think.", "signature": "sig", "index": 0}, parts[2]]
+
+
+async def test_a_host_that_answers_whole_though_asked_to_stream_is_read() -> None:
+    message = {"role": "assistant", "reasoning_content": "Hm.", "content": "Nine."}
+    body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}, indent=1)
+    answer = await replied(Reply(status=203, error=body))
+    assert (answer.content, answer.additional_kwargs["reasoning_content"]) == ("Nine.", "Hm.")
+    assert answer.usage_metadata is not None
+
+
+async def test_events_without_an_empty_line_between_them_are_read() -> None:
+    pieces = [
+        json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": end}]}) for text, end in (("Ni", None), ("ne.", "stop"))
+    ]
+    answer = await replied(Reply(chunks=["\ndata: ".join([*pieces, "[DONE]"])]))
+    assert answer.content == "Nine."

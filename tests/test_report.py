@@ -227,6 +227,19 @@ def test_only_web_addresses_and_paths_are_linked(url: str) -> None:
     assert report.sources[0]["url"] == url
 
 
+def test_a_relative_path_is_linked_where_it_lies() -> None:
+    lying = observation(6, "Odd thing", "sub/odd name.md", "A title")
+    assert "1. A title, odd name.md, retrieved" in written(draft("Odd [S600]."), lying).markdown
+    linked = written(draft("Odd [S600]."), lying, folder="/data/docs")
+    assert "1. [A title](</data/docs/sub/odd%20name.md>), odd name.md, retrieved" in linked.markdown
+    assert linked.sources[0]["url"] == "sub/odd name.md"
+
+
+def test_what_has_no_address_is_named_by_its_tool() -> None:
+    output = observation(6, "42 percent are lost", tool="python")
+    assert "1. python of step 6, retrieved" in written(draft("It loses 42 percent [S600]."), output, folder="/data").markdown
+
+
 def test_markdown_of_the_writer_stays() -> None:
     text = "### Loss\n\n- **cold** costs [S100]\n- `x[0](1)` costs\n\n"
     text += "| kind | kept |\n|---|---|\n| Na | 88 [S200] |\n\n```python\na = b[0](1) < c\n```"

@@ -21,6 +21,9 @@ REASONING = "reasoning_content"
 REASONING_FIELD = "reasoning_field"
 """The name it came in: `reasoning_content`, `reasoning`, or `think` for a block in the content."""
 
+REASONING_DETAILS = "reasoning_details"
+"""An aggregator's structured thoughts, signed or encrypted ones among them: they go back as they came."""
+
 _FIELDS = ("reasoning_content", "reasoning")
 
 
@@ -33,7 +36,7 @@ class Asked:
 
 
 class Answer:
-    """Feed it the decoded chunks (a whole answer is one chunk); `end` gives what is only known then, or raises ModelCallError."""
+    """Feed it the decoded chunks (a whole answer is one); `take` what was said since; `end` raises ModelCallError if there is no answer."""
 
     def __init__(self, *, origin: str, host: str, asked: Asked) -> None:
         self._origin = origin
@@ -47,9 +50,11 @@ class Answer:
         self._model = ""
         self._field = ""
         self._named = ""
+        self._details: list[dict[str, Any]] = []
+        self._pending: list[tuple[Channel, str]] = []
         self._said: dict[Channel, list[str]] = {"answer": [], "thought": [], "leak": []}
 
-    def feed(self, chunk: Mapping[str, Any]) -> AIMessageChunk | None:
+    def feed(self, chunk: Mapping[str, Any]) -> None:
         self._model = chunk.get("model") or self._model
         self._read_usage(chunk.get("usage"))
         for choice in (chunk.get("choices") or [])[:1]:
@@ -57,12 +62,13 @@ class Answer:
             self._finish = choice.get("finish_reason") or self._finish
             delta = choice.get("delta") or choice.get("message") or {}
             self._calls.feed(delta.get("tool_calls") or ())
-            return self._say(self._pieces(delta))
-        return None
+            self._detail(delta.get(REASONING_DETAILS) or ())
+            self._pending += self._pieces(delta)
 
     def end(self, *, trace_id: str = "") -> AIMessageChunk:
         """The last chunk: the calls, whole; usage; how it ended. Raises where there is no usable answer."""
-        rest = self._say([*self._thought.flush(), *self._content.flush()])
+        self._pending += [*self._thought.flush(), *self._content.flush()]
+        rest = self.take()
         if not self._finish:
             raise ModelCallError(f"{self._host}: the stream stopped before the answer was finished", "network")
         self._refused()
@@ -74,6 +80,7 @@ class Answer:
         recovered = self._recovered(calls)
         last = AIMessageChunk(
             content=recovered,
+            additional_kwargs={REASONING_DETAILS: self._details} if self._details else {},
             tool_call_chunks=calls,
             usage_metadata=self._usage,
             response_metadata=self._metadata(trace_id, bool(recovered)),
@@ -86,6 +93,19 @@ class Answer:
     def _read_usage(self, usage: Any) -> None:
         if isinstance(usage, dict) and usage:
             self._usage = read_usage(usage)  # the newest report replaces the last: each is a total
+
+    def _detail(self, details: Iterable[Any]) -> None:
+        """Pieces of one block carry its index and type; their texts are joined."""
+        for detail in details:
+            if not isinstance(detail, dict):
+                continue
+            last = self._details[-1] if self._details else None
+            if last is None or (last.get("index"), last.get("type")) != (detail.get("index"), detail.get("type")):
+                self._details.append(dict(detail))
+                continue
+            for name, value in detail.items():
+                joins = name in ("text", "summary", "data") and isinstance(value, str) and isinstance(last.get(name), str)
+                last[name] = last[name] + value if joins else value if value is not None else last.get(name)
 
     def _pieces(self, delta: Mapping[str, Any]) -> Iterable[tuple[Channel, str]]:
         thought = self._thought_in(delta)
@@ -105,11 +125,13 @@ class Answer:
                 return value
         return ""
 
-    def _say(self, pieces: Iterable[tuple[Channel, str]]) -> AIMessageChunk | None:
+    def take(self) -> AIMessageChunk | None:
+        """What was said since the last time. Chunks that arrived together are one: each costs more to handle than to read."""
         said: dict[Channel, str] = {}
-        for channel, text in pieces:
+        for channel, text in self._pending:
             said[channel] = said.get(channel, "") + text
             self._said[channel].append(text)
+        self._pending.clear()
         content, thought = said.get("answer", ""), said.get("thought", "")
         if not content and not thought:
             return None

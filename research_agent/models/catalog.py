@@ -49,6 +49,8 @@ class Row:
     call_ids: CallIds
     typed_schemas: bool
     """Every property of a tool's schema needs a type."""
+    stream_usage: bool = True
+    """A stream may be asked to report usage."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""

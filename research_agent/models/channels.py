@@ -8,7 +8,7 @@ from typing import Literal
 
 Channel = Literal["answer", "thought", "leak"]
 
-_OPEN, _CLOSE = "<think>", "</think>"
+_OPENS, _CLOSES = ("<think>", "◁think▷"), ("</think>", "◁/think▷")
 _LEAK_OPEN, _LEAK_CLOSE = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 _LEAKED_CALL = re.compile(
     r"<\|tool_call_begin\|>\s*(?P<id>[^<\s]+)\s*<\|tool_call_argument_begin\|>\s*(?P<args>.*?)\s*(?:<\|tool_call_end\|>|\Z)", re.DOTALL
@@ -23,8 +23,6 @@ class Splitter:
         self._now: Channel = home
         self._held = ""
         self._begun = False
-        self.tagged = False
-        """A `<think>` block was seen."""
 
     def feed(self, text: str) -> list[tuple[Channel, str]]:
         self._held += text
@@ -33,7 +31,7 @@ class Splitter:
             at, tag = self._next_tag()
             if at < 0:
                 break
-            if not self._keep(out, self._held[:at]) and tag == _OPEN:
+            if not self._keep(out, self._held[:at]) and tag in _OPENS:
                 self._keep(out, tag)  # mid-answer it is a word, not a tag
             else:
                 self._enter(tag)
@@ -53,20 +51,20 @@ class Splitter:
         if self._now == "leak":
             return (_LEAK_CLOSE,)
         if self._now == "thought":
-            return (_CLOSE, _LEAK_OPEN)
-        return (_LEAK_OPEN,) if self._begun else (_OPEN, _LEAK_OPEN)
+            return (*_CLOSES, _LEAK_OPEN)
+        return (_LEAK_OPEN,) if self._begun else (*_OPENS, _LEAK_OPEN)
 
     def _next_tag(self) -> tuple[int, str]:
         found = [(at, tag) for tag in self._tags() if (at := self._held.find(tag)) >= 0]
         return min(found) if found else (-1, "")
 
     def _enter(self, tag: str) -> None:
-        if tag == _OPEN:
-            self._now, self.tagged = "thought", True
+        if tag in _OPENS:
+            self._now = "thought"
         elif tag == _LEAK_OPEN:
             self._now = "leak"
         else:
-            self._now = "answer" if tag == _CLOSE else self._home
+            self._now = "answer" if tag in _CLOSES else self._home
 
     def _keep(self, out: list[tuple[Channel, str]], text: str) -> bool:
         """True while nothing but space has been said, which is where a `<think>` block may open."""

@@ -6,32 +6,31 @@ The openai SDK carries the request; payload and answer are ours, whole or stream
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from functools import cache
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import httpx
 import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import Field, SecretStr, model_validator
 
+from research_agent.graphs.ports import ModelCallError
+
 from . import request
+from .adapt import adapted
 from .answer import Answer
 from .catalog import Row, lookup
 from .errors import from_answer, from_exception
+from .http import IDLE_TIMEOUT_S, library, options
 from .sse import Events
 
-CONNECT_TIMEOUT_S = 15.0
-IDLE_TIMEOUT_S = 300.0
-"""Between two bytes: a long prompt is read for minutes before the first."""
 _NO_KEY = "none"
+_FAILURES = (openai.APIError, library(openai).HTTPError, OSError)
 _TRACE_HEADERS = ("x-trace-id", "x-request-id", "msh-request-id")
 
 
@@ -50,12 +49,7 @@ class ReasoningChatModel(BaseChatOpenAI):
         if self.row is None:
             self.row = lookup("openai", self.model_name)
         self.openai_api_base = self.openai_api_base or self.row.base_url
-        http: dict[str, Any] = {
-            "timeout": httpx.Timeout(self.idle_timeout_s, connect=CONNECT_TIMEOUT_S),
-            # A new connection for each call: calls are minutes apart, and an idle one dies unseen or belongs to a closed event loop.
-            "limits": httpx.Limits(max_connections=100, max_keepalive_connections=0),
-            "verify": _tls(),
-        }
+        http, lib = options(openai, self.idle_timeout_s), library(openai)
         common: dict[str, Any] = {
             "api_key": self._secret() or _NO_KEY,
             "base_url": self.openai_api_base,
@@ -63,11 +57,11 @@ class ReasoningChatModel(BaseChatOpenAI):
             "default_headers": {**(self.default_headers or {}), "OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()},
         }
         if self.root_client is None:
-            self.http_client = common["http_client"] = self.http_client or httpx.Client(**http)
+            self.http_client = common["http_client"] = self.http_client or lib.Client(**http)
             self.root_client = openai.OpenAI(**common)
             self.client = self.root_client.chat.completions
         if self.root_async_client is None:
-            self.http_async_client = common["http_client"] = self.http_async_client or httpx.AsyncClient(**http)
+            self.http_async_client = common["http_client"] = self.http_async_client or lib.AsyncClient(**http)
             self.root_async_client = openai.AsyncOpenAI(**common)
             self.async_client = self.root_async_client.chat.completions
         return self
@@ -116,8 +110,8 @@ class ReasoningChatModel(BaseChatOpenAI):
         try:
             with self.client.with_streaming_response.create(**_sdk(payload)) as response:
                 return self._whole(payload, response.read(), response.headers)
-        except (openai.APIError, httpx.HTTPError, OSError) as error:
-            raise self._failed(error) from None
+        except _FAILURES as error:
+            raise self._failed(error, payload) from None
 
     async def _agenerate(
         self,
@@ -130,8 +124,8 @@ class ReasoningChatModel(BaseChatOpenAI):
         try:
             async with self.async_client.with_streaming_response.create(**_sdk(payload)) as response:
                 return self._whole(payload, await response.read(), response.headers)
-        except (openai.APIError, httpx.HTTPError, OSError) as error:
-            raise self._failed(error) from None
+        except _FAILURES as error:
+            raise self._failed(error, payload) from None
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
@@ -141,11 +135,12 @@ class ReasoningChatModel(BaseChatOpenAI):
             with self.client.with_streaming_response.create(**_sdk(payload)) as response:
                 reader.opened(response.headers)
                 for piece in response.iter_bytes():
-                    yield from reader.feed(piece)
+                    if chunk := reader.feed(piece):
+                        yield chunk
                     if reader.done:
                         break
-        except (openai.APIError, httpx.HTTPError, OSError) as error:
-            raise self._failed(error) from None
+        except _FAILURES as error:
+            raise self._failed(error, payload) from None
         yield reader.end()
 
     async def _astream(
@@ -160,17 +155,16 @@ class ReasoningChatModel(BaseChatOpenAI):
             async with self.async_client.with_streaming_response.create(**_sdk(payload)) as response:
                 reader.opened(response.headers)
                 async for piece in response.iter_bytes():
-                    for chunk in reader.feed(piece):
+                    if chunk := reader.feed(piece):
                         yield chunk
                     if reader.done:
                         break
-        except (openai.APIError, httpx.HTTPError, OSError) as error:
-            raise self._failed(error) from None
+        except _FAILURES as error:
+            raise self._failed(error, payload) from None
         yield reader.end()
 
     def _streamed(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], _Reader]:
-        with_usage = self._should_stream_usage(kwargs.pop("stream_usage", None), **kwargs)
-        if with_usage:
+        if self._should_stream_usage(kwargs.pop("stream_usage", None), **kwargs) and self.row.stream_usage:
             kwargs["stream_options"] = {"include_usage": True}
         payload = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": True})
         return payload, _Reader(self._answer(payload), self._host, self._secret())
@@ -184,8 +178,8 @@ class ReasoningChatModel(BaseChatOpenAI):
         if not isinstance(data, dict) or data.get("error") or not data.get("choices"):
             raise from_answer(200, text, host=self._host, secret=self._secret())
         answer = self._answer(payload)
-        first, last = answer.feed(data), answer.end(trace_id=_trace_id(headers))
-        message = message_chunk_to_message(last if first is None else first + last)
+        answer.feed(data)
+        message = message_chunk_to_message(answer.end(trace_id=_trace_id(headers)))
         assert isinstance(message, AIMessage)  # noqa: S101
         message.id = data.get("id") or message.id
         info = {"finish_reason": message.response_metadata.get("finish_reason")}
@@ -195,12 +189,17 @@ class ReasoningChatModel(BaseChatOpenAI):
     def _answer(self, payload: Mapping[str, Any]) -> Answer:
         return Answer(origin=self.origin, host=self._host, asked=request.asked(payload))
 
-    def _failed(self, error: Exception) -> Exception:
-        return from_exception(error, host=self._host, secret=self._secret())
+    def _failed(self, error: Exception, payload: Mapping[str, Any]) -> ModelCallError:
+        failure = from_exception(error, host=self._host, secret=self._secret())
+        learned = adapted(self.row, failure.reason) if failure.kind == "bad_request" else None
+        if learned is None or not (payload.get("response_format") or learned.structured == self.row.structured):
+            return failure
+        self.row = learned
+        return ModelCallError(f"{failure.reason} (asking again without it)", "empty")
 
 
 class _Reader:
-    """Bytes of a stream to chunks."""
+    """Bytes of a stream to chunks. A host that ignores `stream` and answers whole is read as well."""
 
     def __init__(self, answer: Answer, host: str, secret: str) -> None:
         self._answer = answer
@@ -208,38 +207,43 @@ class _Reader:
         self._host = host
         self._secret = secret
         self._trace_id = ""
+        self._body: list[bytes] | None = None
         self.done = False
 
     def opened(self, headers: Mapping[str, str]) -> None:
         self._trace_id = _trace_id(headers)
+        if "json" in headers.get("content-type", ""):
+            self._body = []
 
-    def feed(self, piece: bytes) -> Iterator[ChatGenerationChunk]:
+    def feed(self, piece: bytes) -> ChatGenerationChunk | None:
+        if self._body is not None:
+            self._body.append(piece)
+            return None
         for data in self._events.feed(piece):
-            if data.startswith("[DONE]"):
-                self.done = True
-                return
-            if chunk := self._chunk(data):
-                yield ChatGenerationChunk(message=chunk)
+            self._read(data)
+        said = self._answer.take()
+        return None if said is None else ChatGenerationChunk(message=said)
 
     def end(self) -> ChatGenerationChunk:
-        for data in self._events.flush():
-            if not data.startswith("[DONE]") and (chunk := self._chunk(data)):
-                return ChatGenerationChunk(message=chunk + self._answer.end(trace_id=self._trace_id))
+        for data in self._events.flush() if self._body is None else [b"".join(self._body).decode("utf-8", "replace")]:
+            self._read(data)
         return ChatGenerationChunk(message=self._answer.end(trace_id=self._trace_id))
 
-    def _chunk(self, data: str) -> AIMessageChunk | None:
+    def _read(self, data: str) -> None:
+        if self.done or data.startswith("[DONE]"):
+            self.done = True
+            return
         try:
             chunk = json.loads(data)
         except json.JSONDecodeError:
+            if "\n" in data:  # events without the empty line between them
+                for line in data.split("\n"):
+                    self._read(line)
+                return
             chunk = {"error": data}
         if not isinstance(chunk, dict) or chunk.get("error"):
             raise from_answer(200, data, host=self._host, secret=self._secret)
-        return self._answer.feed(chunk)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context()  # reads every root certificate: 0.1 s
+        self._answer.feed(chunk)
 
 
 def _sdk(payload: dict[str, Any]) -> dict[str, Any]:

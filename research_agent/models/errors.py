@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
-import openai
-
 from research_agent.graphs.ports import ModelCallError, ModelErrorKind
 
 MAX_REASON_CHARS = 300
@@ -49,13 +46,17 @@ _WINDOW = (
 
 
 def from_exception(error: Exception, *, host: str, secret: str = "") -> ModelCallError:
-    """An error of the SDK or of the connection. `secret` is struck out: hosts echo keys."""
-    if isinstance(error, openai.APIStatusError):
-        return from_answer(error.status_code, error.response.text, host=host, headers=error.response.headers, secret=secret)
-    if isinstance(error, openai.APITimeoutError | httpx.TimeoutException):
+    """An error of an SDK or of the connection. `secret` is struck out: hosts echo keys."""
+    status, response = getattr(error, "status_code", None), getattr(error, "response", None)
+    if isinstance(status, int) and response is not None:  # openai's and anthropic's SDK name them alike
+        return from_answer(status, response.text, host=host, headers=response.headers, secret=secret)
+    body = getattr(error, "body", None)
+    if body:  # an error sent inside a stream
+        return from_answer(200, json.dumps(body, default=str), host=host, secret=secret)
+    cause = error.__cause__ or error
+    if "timeout" in f"{type(error).__name__} {type(cause).__name__}".lower():
         return ModelCallError(f"{host}: no answer in time", "network")
-    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
-    return ModelCallError(_line(f"{host}: connection failed: {cause or type(cause).__name__}", secret), "network")
+    return ModelCallError(_line(f"{host}: connection failed: {str(cause) or type(cause).__name__}", secret), "network")
 
 
 def from_answer(status: int, body: str, *, host: str, headers: Mapping[str, str] | None = None, secret: str = "") -> ModelCallError:

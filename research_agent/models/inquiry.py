@@ -48,7 +48,7 @@ def next_move(transcript: Transcript, tools: frozenset[str]) -> Move:
         return _told(transcript)
     if transcript.turns == 0 and (move := _open(transcript, sub_question, tools)).calls:
         return move
-    map = Map(sub_question, transcript.pages, transcript.searches)
+    map = Map(sub_question, transcript.passages, transcript.searches)
     if 0 < transcript.turns <= ROUNDS and not transcript.compacted and (move := _follow(transcript, map, tools)).calls:
         return move
     if transcript.turns <= ROUNDS + 1 and "note" in tools and (move := _note(transcript, map)).calls:
@@ -82,14 +82,13 @@ def _follow(transcript: Transcript, map: Map, tools: frozenset[str]) -> Move:
         if leads:
             first = leads[0]
             more = f" and {len(leads) - 1} other names" if len(leads) > 1 else ""
-            reasons.append(f"Looking for '{first.name}', named in {transcript.pages[first.page].passages[0][0]}{more}")
+            reasons.append(f"Looking for '{first.name}', named in {transcript.passages[first.passage].handle}{more}")
     if "scrape" in tools:
-        long = [
-            page for page in (transcript.pages[key] for key in map.ranking[:8]) if page.more_tokens and page.url and not page.read_whole
-        ]
-        calls += [ToolUse("scrape", {"url": page.url}) for page in long[:READINGS]]
+        urls = dict.fromkeys(transcript.passages[key].url for key in map.ranking[:8])
+        long = [url for url in urls if url in transcript.unread][:READINGS]
+        calls += [ToolUse("scrape", {"url": url}) for url in long]
         if long:
-            reasons.append(f"Reading on in '{long[0].title or long[0].url}'")
+            reasons.append(f"Reading on in '{transcript.unread[long[0]] or long[0]}'")
     return Move("; ".join(reasons) + ".", calls=tuple(calls))
 
 
@@ -103,8 +102,8 @@ def _note(transcript: Transcript, map: Map) -> Move:
     share = _share(transcript)
     quotes = choose(map, round(NOTE_WORDS * share), max(3, round(NOTES * share)), transcript.noted)
     calls = tuple(ToolUse("note", {"claim": " ".join(quote.best.split()), "quote": quote.text, "source": quote.handle}) for quote in quotes)
-    pages = len({quote.page for quote in quotes})
-    return Move(f"Of {len(transcript.pages)} pages seen, {pages} hold the best {len(quotes)} quotes: noting them.", calls=calls)
+    seen = len({passage.url or passage.title for passage in transcript.passages.values()})
+    return Move(f"Noting the best {len(quotes)} quotes from {seen} documents seen.", calls=calls)
 
 
 def _told(transcript: Transcript) -> Move:

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import get_args
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import SecretStr
 
 from research_agent.config import Config, ModelConfig
 from research_agent.graphs.ports import Model, Prices, Role
 
 from .catalog import Row, lookup
+from .settings import Settings as Settings
 
 ROLES: tuple[Role, ...] = get_args(Role)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a config says of one model. None and empty: the catalog's value."""
-
-    provider: str
-    name: str = ""
-    base_url: str | None = None
-    api_key: SecretStr | None = None
-    window_tokens: int | None = None
-    max_output_tokens: int | None = None
-    prices: Prices | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    """Request fields, such as `temperature`, `top_p`, `reasoning_effort`, `thinking`."""
 
 
 class CannotLoad(Exception):
@@ -101,21 +85,24 @@ def _extractive(settings: Settings) -> Model:
     )
 
 
+def _openai(settings: Settings) -> Model:
+    """GPT by the Responses API, which alone carries its reasoning on; everything else by chat completions."""
+    row = lookup(settings.provider, settings.name)
+    own = settings.base_url in (None, row.base_url)
+    if row.api != "responses" or not (own or settings.params.get("use_responses_api")):
+        return _compatible(settings)
+    from .gpt import gpt
+
+    return _model(gpt(settings, row), settings, row)
+
+
 def _anthropic(settings: Settings) -> Model:
     try:
-        from langchain_anthropic import ChatAnthropic
+        from .claude import claude
     except ImportError:
         raise CannotLoad("model.provider anthropic needs the extra `anthropic`: pip install 'research-agent[anthropic]'") from None
     row = lookup(settings.provider, settings.name)
-    chat = ChatAnthropic(
-        model_name=settings.name,
-        base_url=settings.base_url or row.base_url,
-        api_key=settings.api_key or SecretStr(""),
-        max_tokens_to_sample=settings.max_output_tokens or row.max_output_tokens,
-        max_retries=0,
-        **settings.params,
-    )
-    return _model(chat, settings, row)
+    return _model(claude(settings, row), settings, row)
 
 
 def _model(chat: BaseChatModel, settings: Settings, row: Row) -> Model:
@@ -131,7 +118,7 @@ def _model(chat: BaseChatModel, settings: Settings, row: Row) -> Model:
 
 FACTORIES: dict[str, Callable[[Settings], Model]] = {
     "extractive": _extractive,
-    "openai": _compatible,
+    "openai": _openai,
     "moonshot": _compatible,
     "cometapi": _compatible,
     "openrouter": _compatible,

@@ -21,7 +21,8 @@ according based see
 _OPENERS = frozenset(_OPENING_WORDS.split())
 _MONTHS = "January February March April May June July August September October November December"
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
-_CALENDAR = re.compile(rf"(?:(?:\d+(?:st|nd|rd|th)?|{'|'.join((_MONTHS + ' ' + _DAYS).split())})[\s,]*)+", re.IGNORECASE)
+_DATE_WORD = rf"(?:\d+(?:st|nd|rd|th)?|{'|'.join((_MONTHS + ' ' + _DAYS).split())})"
+_CALENDAR = re.compile(rf"{_DATE_WORD}(?:[\s,]+{_DATE_WORD})*[\s,]*", re.IGNORECASE)
 _NUMBER = re.compile(r"\W*\d[\d.,:%–/-]*\S{0,3}")
 _JOINED = re.compile(r" (?:and|in) ")
 _ORDINARY = re.compile(r",?\s+(?!(?:is|was|are|were|has|had)\b)[a-z]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -17,13 +18,30 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 _CLOSERS = "\"”’')]"
-_END = re.compile(r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|\s*\n\s*\n\s*|\n\[\.\.\.\]\n|\n(?=\s*(?:[#|>*-]|\d+[.)])\s*)")
+_END = re.compile(r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|\n[ \t\r]*\n|\[\.\.\.\]|\n(?=\s*(?:[#|>*•-]|\d+[.)]))|\n(?=[^\W_a-z])")
+_WRAPPED_CHARS = 60
+"""A line that long may be broken by its width; a shorter one ends where it means to."""
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Z]|[A-Z]\.[A-Z]|Mr|Mrs|Ms|Dr|St|Jr|Sr|Prof|Gen|Col|Lt|Sgt|Capt|Rev|Hon|No|vs|Inc|Ltd|Co|Corp|Mt|Ft|ca|cf|al|approx|e\.g|i\.e|Op|Vol|pp|Fig)\.$"
 )
-_ENDS_WELL = re.compile(r"[.!?:;…][\"”’')\]]*$")
+_COMMON_VERBS = """
+is are was were be been being has have had do does did can could may might must shall should will would became began bought broke brought
+built came chose drew fell fought found gave got grew held kept knew led left lost made meant met put ran read rose said sang sat saw sent
+set shot sold spent spoke stood swam taught thought told took went won wore wrote
+"""
+_VERB_FORM = re.compile(r"[a-z]{2,}(?:ed|[^s]s)")
 _ITEM = re.compile(r"^(?:[*+•-]|\d{1,2}[.)])\s+")
-_MARKUP = re.compile(r"^\s*(?:#|\||>|!?\[|```|~~~|-{3,}|={3,})|\|.*\||https?://\S+$|\[S\d+\]|< /?[a-z]|<[a-z/!]")
+_MARKUP = re.compile(
+    r"^\s*(?:#|\||>|!?\[|\*\*[^*]{1,40}:\*\*|\*[^*]+\*$|\w{1,12}:\s|```|~~~|-{3,}|={3,})"  # what opens a heading, a row, a label, a fence
+    r"|\|.*\|| [·•|] |https?://\S+$|\[S\d+\]|< /?[a-z]|<[a-z/!]"
+)
+_VERBS = frozenset(_COMMON_VERBS.split())
+MIN_QUOTE_WORDS, MAX_QUOTE_WORDS = 5, 120
+UNENDED_WORDS = 15
+"""What has no full stop is a heading if it is shorter."""
+_GAP = "[...]"
+"""Where something of a document is left out."""
+_ENDS_WELL = re.compile(r"[.!?;…][\"”’')\]]*$")
 _SUFFIXES = ("ing", "ed", "er", "or", "ion", "ment", "ly")
 
 
@@ -73,19 +91,41 @@ def sentences(text: str) -> tuple[str, ...]:
     pieces = []
     start = 0
     for match in _END.finditer(text):
-        if "\n" not in match.group() and _ABBREVIATION.search(text[start : match.start() + 1].rstrip(_CLOSERS)):
+        line = text.rfind("\n", start, match.start()) + 1
+        if match.group() == "\n" and text[match.end()].isalpha() and match.start() - max(line, start) >= _WRAPPED_CHARS:
+            continue
+        if "\n" not in match.group() and _ABBREVIATION.search(text[max(start, match.start() - 12) : match.start() + 1].rstrip(_CLOSERS)):
             continue
         pieces.append(text[start : match.end()])
         start = match.end()
     pieces.append(text[start:])
-    return tuple(bare for piece in pieces if (bare := _ITEM.sub("", piece.strip())))
+    return tuple(bare for piece in pieces if (bare := _ITEM.sub("", piece.strip().removesuffix(_GAP).rstrip())))
+
+
+def pieces(text: str, most_words: int) -> list[str]:
+    """The text cut between sentences into exact pieces of it, of about equal length and at most that many words."""
+    total = word_count(text)
+    if total <= most_words:
+        return [text] if text.strip() else []
+    aim = total / math.ceil(total / most_words)
+    cut = []
+    start = end = words = 0
+    for sentence in sentences(text):
+        count = word_count(sentence)
+        if words and words + count > aim:
+            cut.append(text[start:end].strip())
+            start, words = end, 0
+        end = text.index(sentence, end) + len(sentence)
+        words += count
+    cut.append(text[start:end].strip())
+    return cut
 
 
 def is_prose(sentence: str) -> bool:
     """Whether a sentence can stand as a quotation: not a heading, a table row, a menu, a bare link or markup."""
     words = WORD.findall(sentence)
-    if not 5 <= len(words) <= 120 or _MARKUP.search(sentence):
+    if not MIN_QUOTE_WORDS <= len(words) <= MAX_QUOTE_WORDS or _MARKUP.search(sentence):
         return False
-    small = sum(word in FUNCTION_WORDS for word in words)
-    lower = sum(word[0].islower() or word[0].isdigit() for word in words)
-    return small >= 1 and lower * 4 >= len(words) and (bool(_ENDS_WELL.search(sentence)) or small >= 2)
+    if _VERBS.isdisjoint(words) and not any(map(_VERB_FORM.fullmatch, words)):
+        return False
+    return bool(_ENDS_WELL.search(sentence)) or (len(words) >= UNENDED_WORDS and not sentence.endswith(":"))

@@ -9,14 +9,23 @@ from typing import Literal
 from .names import names
 from .prose import sentences, terms, word_count
 
-AnswerKind = Literal["person", "date", "number", "name"]
+AnswerKind = Literal["person", "date", "number", "name", "account"]
+"""An `account` is what `why`, `how` and `what makes` ask for: nothing in a sentence's form shows it."""
 
 _NUMBER = re.compile(
     r"\bhow (?:many|much|old|long|large|far|tall|high|big|often|fast)\b|\b(?:percentage|percent|amount|number|population|cost|price)\b",
     re.I,
 )
-_DATE = re.compile(r"\bwhen\b|\b(?:what|which) (?:year|date|month|day|century|decade)\b|\bon which date\b", re.I)
-_PERSON = re.compile(r"\bwho(?:m|se)?\b", re.I)
+_DATE = re.compile(
+    r"(?:^|[.,;:] )\W*when\b|\bwhen (?:did|was|were|is|are|does|do|will|has|had)\b|\bwhen\W*$"
+    r"|\b(?:what|which) (?:year|date|month|day|century|decade)\b",
+    re.I,
+)
+_PERSON = re.compile(r"(?:^|[.,;:] )\W*who(?:m|se)?\b|\bwho(?:m|se)?\W*$|\b(?:by|to|with|for|from|of) whom?\b", re.I)
+_ACCOUNT = re.compile(
+    r"\b(?:why|how)\b|\bwhat (?:can|could|should|would|might|must|(?!is\b|was\b|has\b|does\b)[a-z]{3,}s)\b|^\W*(?:is|are|do|does|can)\b",
+    re.I,
+)
 _DIGITS = re.compile(r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|once|twice|hundred|thousand|million|billion)\b", re.I)
 _YEAR = re.compile(r"\b(?:1\d{3}|20\d\d)\b|\bcentury\b|\b\d{1,4} (?:BC|AD|BCE|CE)\b")
 
@@ -24,7 +33,7 @@ _ASKS_BOTH = re.compile(r"^\W*(?:are|were|is|was|do|does|did|have|has|had|can)\b
 _SAME = re.compile(r"\b(?:the )?same\b", re.I)
 _ALTERNATIVES = re.compile(r"(?P<left>[^,?:]+?),? or (?P<right>[^,?]+)\??\s*$", re.I)
 _INTERROGATIVE = re.compile(r"(?:what|which|who|why|how|when|where)\b", re.I)
-_AND_ASKS = re.compile(r",? and (?=(?:what|which|who|why|how|when|where)\b(?!['’]))", re.I)
+_AND_ASKS = re.compile(r",? and (?=(?:what|which|who|why|how|when|where)\b(?!['’]))|, (?=(?:what|why|how)\b)", re.I)
 _PRONOUN = re.compile(r"\b(?:it|its|they|them|their|this|these|those)\b", re.I)
 _RELATIVE = re.compile(
     r"\b(?P<noun>(?:the|a|an) (?:(?!(?:the|a|an|is|was|are|were) )[\w'’-]+ ){0,2}?[\w'’-]+?),? "
@@ -48,6 +57,8 @@ _NOT_PEOPLE = frozenset(_THINGS_ENDING_LIKE_PEOPLE.split())
 CLAUSE_WORDS = range(4, 22)
 """How long a clause must be to be worth asking on its own, and may be to be still one."""
 MAX_PARTS = 6
+MAX_CHARS = 1_000
+"""A longer question is a text, and is not taken apart."""
 _WORD_OR_SIGN = re.compile(r"[\w'’&/$%.-]*\w['’]?")
 
 
@@ -67,11 +78,15 @@ def answer_kind(question: str) -> AnswerKind:
         return "number"
     if _DATE.search(question):
         return "date"
-    return "person" if _PERSON.search(question) else "name"
+    if _PERSON.search(question):
+        return "person"
+    return "account" if _ACCOUNT.search(question) else "name"
 
 
 def may_answer(kind: AnswerKind, sentence: str, known: frozenset[str]) -> bool:
     """Whether a sentence holds something of the kind that the question (its terms) did not already say."""
+    if kind == "account":
+        return False
     if kind == "number":
         return bool(_DIGITS.search(sentence))
     if kind == "date":
@@ -82,6 +97,8 @@ def may_answer(kind: AnswerKind, sentence: str, known: frozenset[str]) -> bool:
 
 def comparison(question: str) -> Comparison | None:
     """The two things a question sets side by side, if it names both."""
+    if len(question) > MAX_CHARS:
+        return None
     if _ASKS_BOTH.match(question):
         form: Literal["both", "same"] = "same" if _SAME.search(question) else "both"
         if form == "same" or re.search(r"\bboth\b", question, re.I):
@@ -93,7 +110,7 @@ def comparison(question: str) -> Comparison | None:
 def _of(question: str, found: re.Match[str] | None, form: Literal["both", "same", "which"]) -> Comparison | None:
     if found is None:
         return None
-    left, right = names(found["left"]), names(found["right"])
+    left, right = (names(f"of {found[side]}") for side in ("left", "right"))  # a word that opens a sentence may be no name
     if not left or not right:
         return None
     sides = (left[-1], right[0])
@@ -109,6 +126,8 @@ def _of(question: str, found: re.Match[str] | None, form: Literal["both", "same"
 def sub_questions(question: str) -> list[str]:
     """The question's parts, inner first; the last one is the question itself unless its parts are questions of their own."""
     question = " ".join(question.split())
+    if len(question) > MAX_CHARS:
+        return [question]
     pair = comparison(question)
     if pair is not None:
         return [f"{side}: {_uncapitalised(pair.asked)}" if pair.asked else f"What is {side}?" for side in pair.sides]

@@ -10,7 +10,7 @@ from .prose import is_prose, sentences, terms, word_count
 from .questions import answer_kind, may_answer
 from .trails import Map
 
-PAGES = 25
+PASSAGES = 25
 """Of a map's best, read for quotes."""
 QUOTE_WORDS = 90
 """A quote of neighbouring sentences is no longer than this."""
@@ -26,6 +26,7 @@ WEIGHTS = {
     "opening": 0.5,  # it opens its page
     "asked": 1.5,  # it says the question's words
     "open": 1.5,  # it says those that the trail's other pages do not
+    "account": 2.0,  # the same, where what is asked for shows in no form
     "kind": 2.0,  # it holds something of the kind asked for: a number, a year, a name
     "tied": 0.5,  # it names another page of its trail
 }
@@ -37,8 +38,7 @@ class Sentence:
     """A sentence where it stands."""
 
     text: str
-    page: str
-    passage: int
+    passage: str
     start: int
     """Offset in its passage."""
     features: Mapping[str, float]
@@ -59,7 +59,6 @@ class Quote:
     text: str
     best: str
     handle: str
-    page: str
 
 
 def rank(map: Map) -> list[Sentence]:
@@ -68,37 +67,32 @@ def rank(map: Map) -> list[Sentence]:
     kind = answer_kind(map.question)
     found: dict[str, Sentence] = {}
     top = map.best[map.ranking[0]].score if map.ranking else 0.0
-    for place, key in enumerate(map.ranking[:PAGES]):
+    for place, key in enumerate(map.ranking[:PASSAGES]):
         trail = map.best[key]
-        others = [other for other in trail.pages if other != key]
+        others = [other for other in trail.passages if other != key]
         elsewhere = frozenset[str]().union(*(map.words[other] for other in others))
-        tied = frozenset[str]().union(*(terms(map.pages[other].title) for other in others)) - asked
+        tied = frozenset[str]().union(*(terms(map.passages[other].title) for other in others)) - asked
         still_open = [term for term in map.asked if term not in elsewhere]
         open_weight = sum(map.weights[term] for term in still_open) or 1.0
-        position = 0
-        for number, (_, passage) in enumerate(map.pages[key].passages):
-            start = 0
-            for text in sentences(passage):
-                start = passage.index(text, start)
-                if is_prose(text) and text not in found:
-                    held = frozenset(terms(text))
-                    found[text] = Sentence(
-                        text,
-                        key,
-                        number,
-                        start,
-                        {
-                            "behind": trail.score - top,
-                            "place": 1 / (1 + place),
-                            "opening": float(position == 0),
-                            "asked": sum(map.weights[term] for term in map.asked if term in held) / map.total,
-                            "open": sum(map.weights[term] for term in still_open if term in held) / open_weight,
-                            "kind": float(may_answer(kind, text, asked)),
-                            "tied": float(bool(tied & held)),
-                        },
-                    )
-                    position += 1
-                start += len(text)
+        about = frozenset(terms(map.passages[key].title))
+        start = 0
+        for text in sentences(map.passages[key].text):
+            start = map.passages[key].text.index(text, start)
+            if is_prose(text) and text not in found:
+                held = frozenset(terms(text))
+                said = sum(map.weights[term] for term in map.asked if term in held) / map.total
+                features = {
+                    "behind": trail.score - top,
+                    "place": 1 / (1 + place),
+                    "opening": float(not any(other.passage == key for other in found.values()) and bool(about & held)),
+                    "asked": said,
+                    "account": said if kind == "account" else 0.0,
+                    "open": sum(map.weights[term] for term in still_open if term in held) / open_weight,
+                    "kind": float(may_answer(kind, text, asked)),
+                    "tied": float(bool(tied & held)),
+                }
+                found[text] = Sentence(text, key, start, features)
+            start += len(text)
     return sorted(found.values(), key=lambda sentence: -sentence.rank)
 
 
@@ -121,10 +115,10 @@ def _joined(map: Map, chosen: list[Sentence]) -> list[list[Sentence]]:
     """Groups of neighbouring sentences, in the order of each group's best."""
     order = {sentence.text: number for number, sentence in enumerate(chosen)}
     groups: list[list[Sentence]] = []
-    for sentence in sorted(chosen, key=lambda sentence: (sentence.page, sentence.passage, sentence.start)):
+    for sentence in sorted(chosen, key=lambda sentence: (sentence.passage, sentence.start)):
         last = groups[-1] if groups else None
-        if last and (last[-1].page, last[-1].passage) == (sentence.page, sentence.passage):
-            between = map.pages[sentence.page].passages[sentence.passage][1][last[-1].start + len(last[-1].text) : sentence.start]
+        if last and last[-1].passage == sentence.passage:
+            between = map.passages[sentence.passage].text[last[-1].start + len(last[-1].text) : sentence.start]
             if (
                 not between.strip()
                 and "\n\n" not in between
@@ -137,6 +131,6 @@ def _joined(map: Map, chosen: list[Sentence]) -> list[list[Sentence]]:
 
 
 def _quote(map: Map, group: list[Sentence]) -> Quote:
-    handle, passage = map.pages[group[0].page].passages[group[0].passage]
-    text = passage[group[0].start : group[-1].start + len(group[-1].text)]
-    return Quote(text, max(group, key=lambda sentence: sentence.rank).text, handle, group[0].page)
+    passage = map.passages[group[0].passage]
+    text = passage.text[group[0].start : group[-1].start + len(group[-1].text)]
+    return Quote(text, max(group, key=lambda sentence: sentence.rank).text, passage.handle)

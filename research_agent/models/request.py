@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from .answer import REASONING, REASONING_FIELD, Asked
+from .answer import REASONING, REASONING_DETAILS, REASONING_FIELD, Asked
 from .catalog import Row
 
 Wire = dict[str, Any]
@@ -43,9 +43,12 @@ def _assistant(message: AIMessage, wire: Wire, row: Row, origin: str) -> None:
         wire["content"] = "".join(block.get("text", "") for block in wire["content"] if isinstance(block, dict))
     for call in wire.get("tool_calls") or ():
         call["function"]["arguments"] = _json(call["function"].get("arguments"))
+    own = message.response_metadata.get("model_provider") == origin
     thought = message.additional_kwargs.get(REASONING)
     came_as = message.additional_kwargs.get(REASONING_FIELD) or row.reasoning_field
-    if isinstance(thought, str) and message.response_metadata.get("model_provider") == origin:
+    if own and (details := message.additional_kwargs.get(REASONING_DETAILS)):
+        wire[REASONING_DETAILS] = details
+    if own and isinstance(thought, str):
         if came_as == "think":
             wire["content"] = f"<think>{thought}</think>{wire.get('content') or ''}"
         else:

@@ -1,21 +1,27 @@
-"""What a conversation holds so far, read from its messages alone: the sub-question, the searches made, the pages shown, the notes kept."""
+"""What a conversation holds so far, read from its messages alone: its sub-question, its searches, the passages shown, the notes kept."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from research_agent.graphs.observation import Shown, parse
+
+from .prose import pieces
+
+PASSAGE_WORDS = 300
+"""Longer texts are taken piece by piece."""
 
 _BLOCK = r"<{0}(?P<attrs>[^>]*)>\n(?P<body>.*?)\n</{0}>"
 _QUESTION = re.compile(_BLOCK.format("question"), re.DOTALL)
 _SUB_QUESTION = re.compile(_BLOCK.format("sub_question"), re.DOTALL)
 _PLAN = re.compile(_BLOCK.format("plan"), re.DOTALL)
 _FINDING = re.compile(r"<finding (?P<attrs>[^>]*)>\nclaim: (?P<claim>.*?)\nquote: (?P<quote>.*?)\n</finding>", re.DOTALL)
+_DOCUMENT = re.compile(r"<document [^>]*>\n.*?\n</document>", re.DOTALL)
 _ATTR = re.compile(r'([a-z_]+)="([^"]*)"')
 _PLANNED = re.compile(r"^(\d+)\. (.+)$", re.MULTILINE)
 _MAX_WORDS = re.compile(r"<max_words>\s*(\d+)\s*</max_words>")
@@ -24,10 +30,11 @@ _NAMED = re.compile(r'^"([^"]+)"')
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search made, and the pages it brought, best first."""
+    """A search made, and what it brought."""
 
     query: str
-    pages: tuple[str, ...]
+    results: tuple[tuple[str, ...], ...]
+    """The passages of each document, best document first."""
 
     @property
     def name(self) -> str:
@@ -36,20 +43,15 @@ class Search:
         return found[1] if found else ""
 
 
-@dataclass(slots=True)
-class Page:
-    """A document as far as it was shown: passages with the handle that each can be cited by."""
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document, as it was shown: what is close together in it is about the same thing."""
 
     key: str
-    url: str
+    handle: str
     title: str
-    passages: list[tuple[str, str]] = field(default_factory=list)
-    more_tokens: int = 0
-    read_whole: bool = False
-
-    @property
-    def text(self) -> str:
-        return "\n\n".join(text for _, text in self.passages)
+    url: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ class Transcript:
     sub_question: tuple[str, str]
     """Id and text of the open one."""
     searches: tuple[Search, ...]
-    pages: dict[str, Page]
+    passages: dict[str, Passage]
+    """By key, in the order they were shown."""
+    unread: dict[str, str]
+    """Title by address, of documents of which only a part was shown."""
     noted: frozenset[str]
     """Quotes already noted, or refused."""
     findings: tuple[Finding, ...]
@@ -91,7 +96,9 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
     question, plan, current = "", "", ("", "")
     calls: dict[str, tuple[str, dict[str, object]]] = {}
     searches: list[Search] = []
-    pages: dict[str, Page] = {}
+    passages: dict[str, Passage] = {}
+    partly: dict[str, str] = {}
+    whole: set[str] = set()
     noted: set[str] = set()
     findings: list[Finding] = []
     kept: list[Finding] = []
@@ -101,6 +108,8 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
         text = str(message.text)
         digest.update(f"{message.type}\x1f{text}\x1e".encode("utf-8", "surrogatepass"))
         if isinstance(message, HumanMessage):
+            documents = parse(text)
+            text = _DOCUMENT.sub("", text)  # what stands in a document is nobody's question, plan or finding
             question = _last(_QUESTION, text) or question
             plan = _last(_PLAN, text) or plan
             for found in _SUB_QUESTION.finditer(text):
@@ -108,8 +117,8 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
             if "<memory>" in text:
                 compacted, turns = True, 0
             findings += map(_finding, _FINDING.finditer(text))
-            for shown in parse(text):
-                _show(pages, shown)
+            for shown in documents:
+                _take(passages, shown)
             limit = _MAX_WORDS.search(text)
             max_words = int(limit[1]) if limit else max_words
         elif isinstance(message, AIMessage):
@@ -123,18 +132,20 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
             if name == "note" and message.status != "error":
                 kept.append(Finding(str(args.get("source", "")), current[0], str(args.get("claim", "")), str(args.get("quote", ""))))
             if name in ("web_search", "recall", "scrape"):
-                shown_now = [_show(pages, shown) for shown in parse(text)]
+                documents = parse(text)
+                results = tuple(_take(passages, shown) for shown in documents)
+                partly |= {shown.url: shown.title for shown in documents if shown.url and shown.more_tokens}
                 if name == "scrape":
-                    for page in pages.values():
-                        page.read_whole |= bool(page.url) and page.url == args.get("url")
+                    whole.add(str(args.get("url", "")))
                 else:
-                    searches.append(Search(str(args.get("query", "")), tuple(dict.fromkeys(page.key for page in shown_now))))
+                    searches.append(Search(str(args.get("query", "")), results))
     return Transcript(
         question=question.strip(),
         plan=tuple((id, text.strip()) for id, text in _PLANNED.findall(plan)),
         sub_question=current,
         searches=tuple(searches),
-        pages=pages,
+        passages=passages,
+        unread={url: title for url, title in partly.items() if url not in whole},
         noted=frozenset(noted | {finding.quote for finding in findings}),
         findings=tuple(findings),
         kept=tuple(kept),
@@ -160,12 +171,11 @@ def _finding(found: re.Match[str]) -> Finding:
     return Finding(attrs.get("handle", ""), attrs.get("sub_question", ""), found["claim"], found["quote"])
 
 
-def _show(pages: dict[str, Page], shown: Shown) -> Page:
-    """Adds a block to its page: one page per address, or per text where there is none."""
-    key = shown.url or f"{shown.title}\x1f{shown.text}"
-    page = pages.setdefault(key, Page(key, shown.url, shown.title))
-    if all(text != shown.text for _, text in page.passages):
-        page.passages.append((shown.handle, shown.text))
-    page.title = page.title or shown.title
-    page.more_tokens = max(page.more_tokens, shown.more_tokens)
-    return page
+def _take(passages: dict[str, Passage], shown: Shown) -> tuple[str, ...]:
+    """Adds a block's passages to those known, and returns their keys. A text shown twice keeps its first handle."""
+    keys = []
+    for text in pieces(shown.text, PASSAGE_WORDS):
+        key = f"{shown.url or shown.title}\x1f{text}"
+        passages.setdefault(key, Passage(key, shown.handle, shown.title, shown.url, text))
+        keys.append(key)
+    return tuple(dict.fromkeys(keys))

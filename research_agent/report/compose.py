@@ -162,7 +162,9 @@ class _Composer:
         numbers = self._numbers(draft)
         first = {_key(segment): segment for segment in reversed(self.book.passages)}
         text = _flat(bare("\n".join(draft.texts)))
-        return [Listed(number, first[key], self._quotes(key, draft, text) if quotes else ()) for key, number in numbers.items()]
+        return [
+            Listed(number, first[key], self.of.folder, self._quotes(key, draft, text) if quotes else ()) for key, number in numbers.items()
+        ]
 
     def _quotes(self, key: str, draft: Draft, text: str) -> tuple[str, ...]:
         """The quotes noted from a source that do not stand in the text already; without any, the passage nearest to its citations."""

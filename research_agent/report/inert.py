@@ -6,12 +6,13 @@ import re
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from research_agent.visible import visible
+
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-# Control characters but tab and newline, direction overrides, lone surrogates, and the private characters that mark our citations.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ue002-\ue00f]")
-_MARKS = re.compile("[\ue000\ue001]")
+_MARKS = re.compile("[\ue000-\ue003]")
+_ANCHOR_MARKS = re.compile("[\ue002\ue003]")
 _URL = re.compile(r"(?i)(?:\b(?:https?|ftp)://|(?<![\w.])www\.)[^\s`<>\ue000]*[^\s`<>\ue000.,;:!?'\"()\[\]*_]")
 _CODE = re.compile(r"(?<![`\\])(`+)(?!`)[^\n]+?(?<!`)\1(?!`)")
 _HEADING = re.compile(r"^((?:[ \t]*(?:>|[-*+][ \t]|\d+[.)][ \t]))*[ \t]*)#{1,6}[ \t]+(.*?)[ \t#]*$")
@@ -24,7 +25,7 @@ _REFUSED_IN_BLOCK = {"link_open", "image", "html_inline", "html_block", "heading
 
 def clean(text: str) -> str:
     """Without what cannot be seen but acts, and without what we mark citations with."""
-    return _MARKS.sub("", _UNSEEN.sub("", text.replace("\r\n", "\n").replace("\u2028", "\n").replace("\u2029", "\n")))
+    return _MARKS.sub("", visible(text))
 
 
 @lru_cache(maxsize=4096)
@@ -46,7 +47,7 @@ def _line(text: str, *, in_link: bool = False) -> str:
 @lru_cache(maxsize=1024)
 def block(text: str) -> str:
     """A writer's Markdown: emphasis, lists, tables and code stay; headings become bold. Citation tokens stay."""
-    text = _UNSEEN.sub("", text.replace("\r\n", "\n")).strip("\n")
+    text = _ANCHOR_MARKS.sub("", visible(text)).strip("\n")
     made: list[str] = []
     lines = text.split("\n")
     fences = [token for token in _parser().parse(text) if token.type == "fence" and token.level == 0 and token.map]

@@ -43,6 +43,8 @@ class Investigation:
     """No language model wrote the draft: it is made of quotations."""
     max_words: int | None = None
     """Of the whole Markdown file, counted between whitespace."""
+    folder: str = ""
+    """What the relative paths among the sources are relative to; without it they are named, not linked."""
     finished_at: str = ""
     """ISO 8601, UTC."""
 

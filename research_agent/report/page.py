@@ -19,6 +19,7 @@ class Listed:
 
     number: int
     segment: Segment
+    folder: str = ""
     quotes: tuple[str, ...] = ()
 
 
@@ -57,14 +58,14 @@ def quoted(text: str) -> str:
 
 def _source(listed: Listed) -> str:
     indent = " " * (len(str(listed.number)) + 2)
-    head = f"{listed.number}. {anchor(listed.number)}{_reference(listed.segment)}"
+    head = f"{listed.number}. {anchor(listed.number)}{_reference(listed.segment, listed.folder)}"
     return "\n\n".join([head, *(indent + quoted(text) for text in listed.quotes)])
 
 
-def _reference(segment: Segment) -> str:
+def _reference(segment: Segment, folder: str) -> str:
     """Title as a link, where it leads, and when it was read: `[Title](https://h/p), h, retrieved 2026-11-22`."""
     url = clean(segment.url).strip()
-    target, place = _target(url)
+    target, place = _target(url, folder)
     title = " ".join(clean(segment.title).split()) or place or f"{segment.tool or 'output'} of step {segment.step}"
     parts = [f"[{line(title, in_link=True)}](<{target}>)" if target else line(title)]
     if place and place != title:
@@ -74,12 +75,15 @@ def _reference(segment: Segment) -> str:
     return ", ".join(parts)
 
 
-def _target(url: str) -> tuple[str, str]:
+def _target(url: str, folder: str) -> tuple[str, str]:
     """What may be linked to, and its host or file name. Only http(s) and absolute paths are linked."""
     scheme = re.match(r"(?i)([a-z][a-z0-9+.-]+):", url)
     if scheme is None and not url.startswith("//"):
-        path = PurePath(url)
-        return (quote(url, safe="/@+=,;:()!$'~-_.") if path.is_absolute() else "", path.name)
+        path = PurePath(folder, url)
+        return (
+            quote(str(path), safe="/@+=,;:()!$'~-_.") if url and path.is_absolute() else "",
+            path.name if url else "",
+        )
     if scheme is None or scheme[1].lower() not in ("http", "https"):
         return "", ""
     try:

@@ -1,0 +1,111 @@
+"""Evidence over a long run: MuSiQue's questions investigated one after another, hop by hop, as one run of some 300 steps.
+
+    python benchmarks/evidence.py --data DATA/musique_train.json [--embedder sentence-transformers:PATH]
+
+Each hop is a step that thinks its sub-question and reads that hop's supporting paragraph among others of the question. At the end every
+question is recalled once, in 4,000 tokens: for which share of the hops is the supporting paragraph there, whole?
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rank_bm25 import BM25Plus
+
+from research_agent.memory import Archive, Embedder, Segment, choose, estimate_tokens
+
+BUDGET_TOKENS = 4000
+READ_A_STEP = 7  # paragraphs: what a search and a page bring
+
+
+@dataclass(frozen=True)
+class Question:
+    text: str
+    evidence: list[str]
+
+
+def run_of(items: list[dict]) -> tuple[list[Segment], list[Question]]:
+    segments: list[Segment] = []
+    questions: list[Question] = []
+    step = 0
+    for item in items:
+        paragraphs = {part["idx"]: part for part in item["paragraphs"]}
+        others = [part for part in item["paragraphs"] if not part["is_supporting"]]
+        evidence, answers = [], []
+        for hop in item["question_decomposition"]:
+            step += 1
+            asked = re.sub(r"#(\d+)", lambda match: answers[int(match[1]) - 1], hop["question"])  # noqa: B023
+            answers.append(hop["answer"])
+            base = {"run": "bench", "step": step}
+            segments.append(Segment(**base, kind="reasoning", text=f"I need to find out: {asked}", trust="own"))
+            support = paragraphs[hop["paragraph_support_idx"]]
+            evidence.append(support["paragraph_text"])
+            read = [support, *(others.pop() for _ in range(min(READ_A_STEP - 1, len(others))))]
+            for n, part in enumerate(read):
+                text, title = part["paragraph_text"], part["title"]
+                segments.append(Segment(**base, kind="observation", ordinal=n, text=text, title=title, trust="untrusted"))
+        questions.append(Question(item["question"], evidence))
+    return segments, questions
+
+
+def bm25_share(segments: list[Segment], questions: list[Question]) -> float:
+    def split(text: str) -> list[str]:
+        return re.findall(r"\w+", text.lower())
+
+    index = BM25Plus([split(f"{segment.title} {segment.text}") for segment in segments])
+    found = total = 0
+    for question in questions:
+        scores = index.get_scores(split(question.text))
+        left, shown = BUDGET_TOKENS, []
+        for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+            cost = estimate_tokens(segments[i].text)
+            if cost > left:
+                break
+            left -= cost
+            shown.append(segments[i].text)
+        found += sum(text in shown for text in question.evidence)
+        total += len(question.evidence)
+    return 100 * found / total
+
+
+async def our_share(segments: list[Segment], questions: list[Question], embedder: Embedder | None) -> tuple[float, int]:
+    """Percent of the hops, and the most tokens that a recall took."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Archive.open(Path(folder), run="bench", embedder=embedder)
+        await archive.archive(segments)
+        await archive.flush()
+        found = total = most = 0
+        for question in questions:
+            passages = await archive.recall(question.text, budget_tokens=BUDGET_TOKENS)
+            shown = [passage.text for passage in passages]
+            most = max(most, sum(estimate_tokens(text) for text in shown))
+            found += sum(any(text.strip() in part for part in shown) for text in question.evidence)
+            total += len(question.evidence)
+        await archive.close()
+    return 100 * found / total, most
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description="evidence over a long run")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--embedder", default="none")
+    args = parser.parse_args()
+    segments, questions = run_of(json.loads(args.data.read_text("utf-8")))
+    steps, hops = segments[-1].step, sum(len(question.evidence) for question in questions)
+    print(f"{steps} steps, {len(segments)} segments, {hops} hops; in a recall of {BUDGET_TOKENS} tokens:")
+    print(f"  {'BM25 (rank_bm25)':<28} {bm25_share(segments, questions):6.1f} %")
+    share, most = await our_share(segments, questions, None)
+    print(f"  {'recall, words only':<28} {share:6.1f} %   at most {most} tokens")
+    if embedder := choose(args.embedder).embedder:
+        share, most = await our_share(segments, questions, embedder)
+        print(f"  {'recall, with embedder':<28} {share:6.1f} %   at most {most} tokens")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

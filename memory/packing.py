@@ -1,0 +1,38 @@
+"""Filling a token budget with the best of what was ranked, and saying nothing twice. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .recall import Ranked
+from .tokens import estimate_tokens
+from .words import raw_words
+
+_SAME = 0.8  # share of a chunk's five-word runs that are already shown: the same page read twice, a mirror, a quotation
+_RUN = 5
+_MARK_TOKENS = 4  # between passages
+
+
+def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:
+    """The best that fit, without what is already said by one before it."""
+    chosen: list[Ranked] = []
+    said: set[int] = set()
+    left = budget_tokens
+    for item in ranked:
+        if left <= _MARK_TOKENS:
+            break
+        cost = estimate_tokens(item.chunk.text) + _MARK_TOKENS
+        if cost > left:
+            continue
+        runs = _runs(item.chunk.text)
+        if len(runs & said) >= _SAME * len(runs):
+            continue
+        chosen.append(item)
+        said |= runs
+        left -= cost
+    return chosen
+
+
+def _runs(text: str) -> set[int]:
+    every = raw_words(text)
+    return {hash(tuple(every[i : i + _RUN])) for i in range(max(len(every) - _RUN + 1, 1))}
