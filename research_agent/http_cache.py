@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +112,21 @@ def _response(fetched: Fetched) -> Response:
     from hishel import Headers, Response
 
     told = {name: value for name, value in fetched.headers.items() if name not in _UNPACKED}
-    return Response(fetched.status, Headers({**told, _RETRIEVED: fetched.retrieved_at}), iter([fetched.body]))
+    told |= {"date": _born(fetched), _RETRIEVED: fetched.retrieved_at}
+    return Response(fetched.status, Headers(told), iter([fetched.body]))
+
+
+def _born(fetched: Fetched) -> str:
+    """When the answer was made, as RFC 9111 4.2.3 reckons its age: by `Date` or by `Age`, whichever makes it older.
+
+    hishel reckons by `Date` alone, and takes an answer without one for new for ever.
+    """
+    came = datetime.fromisoformat(fetched.retrieved_at)
+    given = fetched.headers.get("age", "").strip()
+    born = came - timedelta(seconds=min(int(given), 10**9)) if given.isdecimal() else came
+    with suppress(ValueError, TypeError):  # TypeError: a date without a zone
+        born = min(born, parsedate_to_datetime(fetched.headers.get("date", "")))
+    return format_datetime(born.astimezone(UTC), usegmt=True)
 
 
 def _kept(entry: Entry, url: str, confirmed_at: str) -> Fetched:

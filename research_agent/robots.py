@@ -48,7 +48,7 @@ def _groups(text: str, agent: str) -> tuple[_Group | None, _Group]:
     found: dict[str, _Group] = {}
     named: list[str] = []
     opening = False
-    for line in text.splitlines():
+    for line in text.removeprefix("\ufeff").splitlines():
         key, colon, value = line.partition("#")[0].partition(":")
         key, value = key.strip().lower(), value.strip()
         if not colon:
