@@ -22,6 +22,8 @@ class Prices:
     miss: float = 0.0
     hit: float = 0.0
     output: float = 0.0
+    cache_write: float | None = None
+    """None: as a miss."""
 
 
 @dataclass(frozen=True, slots=True)
