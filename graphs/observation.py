@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _TAG = re.compile(r"<(?=/?document\b)", re.IGNORECASE)
+_TEMPLATE = re.compile(
+    r"<(?=[|｜]|/?(?:think|tool_calls?|tool_response|tool_result|function_calls?|system|im_start|im_end|bos|eos|s)>)", re.IGNORECASE
+)
+"""What chat templates mark turns, reasoning and tool calls with: a self-hosted server reads it as that, wherever it stands."""
 _BLOCK = re.compile(r"<document (?P<attrs>[^>]*)>\n(?P<text>.*?)\n</document>", re.DOTALL)
 _ATTR = re.compile(r'([a-z_]+)="([^"]*)"')
 
@@ -40,7 +44,12 @@ def _render(block: Shown) -> str:
         attrs["more_tokens"] = str(block.more_tokens)
     attrs["trust"] = block.trust
     head = " ".join(f'{name}="{html.escape(" ".join(value.split()))}"' for name, value in attrs.items() if value)
-    return f"<document {head}>\n{_TAG.sub('< ', block.text)}\n</document>"
+    return f"<document {head}>\n{defuse(block.text)}\n</document>"
+
+
+def defuse(text: str) -> str:
+    """Text that cannot end its block, nor the turn it stands in. Its words stay."""
+    return _TEMPLATE.sub("< ", _TAG.sub("< ", text))
 
 
 def parse(text: str) -> list[Shown]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from . import observation
+
 _OWN_TAG = re.compile(r"<(?=/?(?:document|finding|findings|question|sub_question|plan|memory|brief|max_words)\b)", re.IGNORECASE)
 
 INVESTIGATOR = """\
@@ -47,8 +49,8 @@ You write the report of an investigation, from its findings only.
 
 
 def defuse(text: str) -> str:
-    """Text from outside that cannot open or close a tag of ours."""
-    return _OWN_TAG.sub("< ", text)
+    """Text from outside that cannot open or close a tag of ours, nor a turn."""
+    return observation.defuse(_OWN_TAG.sub("< ", text))
 
 
 def _tag(name: str, body: str, **attrs: str) -> str:

@@ -24,7 +24,7 @@ __all__ = ["Config", "ConfigError", "ModelConfig", "PricesConfig"]
 Provider = Literal[
     "extractive", "openai", "moonshot", "cometapi", "vllm", "sglang", "deepseek", "anthropic", "openrouter", "ollama", "llamacpp"
 ]
-SearchProvider = Literal["folder", "ddgs", "searxng"]
+SearchProvider = Literal["folder", "ddgs", "searxng", "tavily", "brave", "serper", "exa"]
 Role = Literal["planner", "investigator", "reviewer", "writer"]  # as graphs.ports has it; importing that takes a second
 
 
@@ -47,6 +47,14 @@ PROVIDERS: dict[str, ProviderDefaults] = {
     "llamacpp": ProviderDefaults("http://127.0.0.1:8080/v1"),
 }
 """A provider with a variable here needs its key, unless it is reached at a private address."""
+
+SEARCH_KEYS: dict[str, str] = {
+    "tavily": "TAVILY_API_KEY",
+    "brave": "BRAVE_API_KEY",
+    "serper": "SERPER_API_KEY",
+    "exa": "EXA_API_KEY",
+}
+"""The variables that search providers read their keys from."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SHOWABLE_VARIABLE = re.compile(r"(?=.*_|.{1,12}$)[A-Z_][A-Z0-9_]{0,63}")
@@ -139,12 +147,14 @@ class SearchConfig(_Part):
     )
     folder: FilePath | None = Field(default=None, strict=False, description="a folder of documents to search")
     searxng_url: Url | None = Field(default=None, description="the address of a SearXNG server, like http://127.0.0.1:8080")
+    merge: bool = Field(default=False, description="true or false: ask all providers at once, not one after another until one finds")
 
 
 class ScrapeConfig(_Part):
     allow_hosts: tuple[Annotated[str, _matching(_ALLOW_HOST)], ...] = Field(
         default=(), strict=False, description="a list of private hosts that may be read, each host or host:port"
     )
+    robots: bool = Field(default=True, description="true or false: whether a site's robots.txt is obeyed")
 
 
 class PythonConfig(_Part):
@@ -253,6 +263,10 @@ class Config(_Part):
         value = os.environ.get(model.key_variable or "", "").strip()
         return SecretStr(value) if value else None
 
+    def search_keys(self) -> dict[str, SecretStr]:
+        """Of the search providers that need one, read now."""
+        return {name: SecretStr(key) for name in self.search.providers if (key := os.environ.get(SEARCH_KEYS.get(name, ""), "").strip())}
+
     def embedder_key(self) -> str:
         """Of an embedder that is an OpenAI-compatible endpoint; empty where none is set."""
         return os.environ.get("OPENAI_API_KEY", "").strip() if self.memory.embedder.startswith("openai:") else ""
@@ -282,7 +296,7 @@ def _origin_of(key: str, set_here: Mapping[str, str]) -> str:
 
 def _faults(config: Config) -> list[Fault]:
     """What only shows once the parts are seen together, or beside the machine."""
-    faults = _search_faults(config.search)
+    faults = _search_faults(config)
     faults += [
         not_allowed(key, str(path), "a folder, not a file")
         for key, path in (("out", config.out), ("cache", config.cache))
@@ -294,8 +308,13 @@ def _faults(config: Config) -> list[Fault]:
     return faults
 
 
-def _search_faults(search: SearchConfig) -> list[Fault]:
-    faults = []
+def _search_faults(config: Config) -> list[Fault]:
+    search, keys = config.search, config.search_keys()
+    faults = [
+        Fault(f"search.providers.{number}", f"the environment variable {SEARCH_KEYS[name]} is not set: provider '{name}' needs a key in it")
+        for number, name in enumerate(search.providers)
+        if name in SEARCH_KEYS and name not in keys
+    ]
     if "folder" in search.providers and search.folder is None:
         faults.append(not_allowed("search.folder", None, "a folder of documents, which the provider 'folder' searches"))
     if search.folder is not None and not search.folder.is_dir():

@@ -16,8 +16,9 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from json import dumps
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpcore
 import httpx
@@ -27,7 +28,9 @@ from research_agent.addresses import closed, literal
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port to IP addresses. Raises OSError when the name has none."""
 
-USER_AGENT = "Mozilla/5.0 (compatible; research-agent/0.1)"
+AGENT = "research-agent"
+"""What robots.txt calls us."""
+USER_AGENT = f"Mozilla/5.0 (compatible; {AGENT}/0.1)"
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -38,6 +41,11 @@ class Refused(Exception):
 
 class FetchFailed(Exception):
     """A fetch that did not work: one line with the reason."""
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
+        """Whether the same fetch may well work in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +114,17 @@ class _Backend(httpcore.AsyncNetworkBackend):
                 failure = error
         raise failure or httpcore.ConnectError("the name has no address")
 
+    def is_named(self, host: str, port: int) -> bool:
+        name = f"[{host}]" if ":" in host else host
+        return bool(self._allow_hosts & {host, name, f"{name}:{port}"})
+
     async def _open_addresses(self, host: str, port: int) -> Sequence[str]:
         number = literal(host)
         try:
             addresses = [number] if number else await self._resolver(host, port)
         except (OSError, UnicodeError) as error:
             raise FetchFailed(f"no such host: {host}") from error
-        name = f"[{host}]" if ":" in host else host
-        if self._allow_hosts & {host, name, f"{name}:{port}"}:
+        if self.is_named(host, port):
             return addresses
         reasons = {address: closed(address) for address in addresses}
         public = [address for address, reason in reasons.items() if not reason]
@@ -146,6 +157,10 @@ class Client:
         self._tls = tls
         self._opened: httpcore.AsyncConnectionPool | None = None
 
+    def is_named(self, url: httpx.URL) -> bool:
+        """Whether the URL's host is one that may be private."""
+        return self._backend.is_named(url.host, url.port or _PORTS[url.scheme])
+
     @property
     def _pool(self) -> httpcore.AsyncConnectionPool:
         if self._opened is None:
@@ -161,29 +176,38 @@ class Client:
         return self._opened
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Fetched:
-        """Raises Refused and FetchFailed. `headers` are sent to the first host only."""
-        target = _checked(url)
+        """Follows redirects, all in `timeout_s`. Raises Refused and FetchFailed. `headers` are sent to the first host only."""
+        first = checked(url)
+
+        async def one(target: httpx.URL) -> Fetched:
+            return await self._fetch(target, headers if headers and origin(target) == origin(first) else {}, None)
+
         try:
             async with asyncio.timeout(self._timeout_s):
-                for _ in range(self._max_redirects + 1):
-                    answer = await self._get_one(target, headers or {})
-                    location = answer.headers.get("location")
-                    if answer.status not in _REDIRECTS or not location:
-                        return answer
-                    before, target = target, _checked(location, base=target)
-                    if _origin(before) != _origin(target):
-                        headers = None
+                return await follow(first, one, most=self._max_redirects)
+        except TimeoutError as error:
+            raise FetchFailed(f"{first.host} took longer than {self._timeout_s:g} s") from error
+
+    async def fetch(self, url: str, *, headers: Mapping[str, str] | None = None, json: Mapping[str, Any] | None = None) -> Fetched:
+        """One exchange: a redirect is its answer. GET, or POST with a JSON body. Raises Refused and FetchFailed."""
+        target = checked(url)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._fetch(target, headers or {}, json)
         except TimeoutError as error:
             raise FetchFailed(f"{target.host} took longer than {self._timeout_s:g} s") from error
-        except httpcore.TimeoutException as error:
-            raise FetchFailed(f"{target.host} did not answer in time") from error
-        except httpcore.ConnectError as error:
-            raise FetchFailed(f"no connection to {target.host}: {error}") from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
-            raise FetchFailed(f"the connection to {target.host} broke: {error or type(error).__name__}") from error
-        raise FetchFailed(f"more than {self._max_redirects} redirects, the last to {target}")
 
-    async def _get_one(self, url: httpx.URL, extra: Mapping[str, str]) -> Fetched:
+    async def _fetch(self, url: httpx.URL, extra: Mapping[str, str], json: Mapping[str, Any] | None) -> Fetched:
+        try:
+            return await self._exchange(url, extra, json)
+        except httpcore.TimeoutException as error:
+            raise FetchFailed(f"{url.host} did not answer in time") from error
+        except httpcore.ConnectError as error:
+            raise FetchFailed(f"no connection to {url.host}: {error}", passing=True) from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+            raise FetchFailed(f"the connection to {url.host} broke: {error or type(error).__name__}", passing=True) from error
+
+    async def _exchange(self, url: httpx.URL, extra: Mapping[str, str], json: Mapping[str, Any] | None) -> Fetched:
         headers = httpx.Headers(
             {
                 "Host": url.netloc.decode("ascii"),
@@ -193,10 +217,17 @@ class Client:
             }
         )
         headers.update(extra)
+        content = None if json is None else dumps(json).encode()
+        if content is not None:
+            headers.update({"Content-Type": "application/json", "Content-Length": str(len(content))})
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         connect_s = min(10.0, self._timeout_s)
         request = httpcore.Request(
-            "GET", target, headers=headers.raw, extensions={"timeout": {"connect": connect_s, "read": self._timeout_s}}
+            "GET" if content is None else "POST",
+            target,
+            headers=headers.raw,
+            content=content,
+            extensions={"timeout": {"connect": connect_s, "read": self._timeout_s, "write": self._timeout_s}},
         )
         response = await self._pool.handle_async_request(request)
         try:
@@ -236,7 +267,20 @@ class Client:
         await self.aclose()
 
 
-def _checked(url: str, *, base: httpx.URL | None = None) -> httpx.URL:
+async def follow(first: httpx.URL, one: Callable[[httpx.URL], Awaitable[Fetched]], *, most: int) -> Fetched:
+    """Fetches with `one`, and on to where redirects lead. Raises Refused and FetchFailed."""
+    target = first
+    for _ in range(most + 1):
+        answer = await one(target)
+        location = answer.headers.get("location")
+        if answer.status not in _REDIRECTS or not location:
+            return answer
+        target = checked(location, base=target)
+    raise FetchFailed(f"more than {most} redirects, the last to {target}")
+
+
+def checked(url: str, *, base: httpx.URL | None = None) -> httpx.URL:
+    """A URL that may be fetched, as far as its text tells. Raises Refused."""
     try:
         target = base.join(url) if base else httpx.URL(url.strip())
     except (httpx.InvalidURL, ValueError) as error:  # ValueError: a relative redirect that is no path
@@ -252,7 +296,7 @@ def _checked(url: str, *, base: httpx.URL | None = None) -> httpx.URL:
     return target.copy_with(fragment=None)
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
+def origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or _PORTS[url.scheme]
 
 

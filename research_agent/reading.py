@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pypdf import PdfReader
 
+    from research_agent.html_text import Extracted
+
 Kind = Literal["markdown", "html", "pdf", "text"]
 
 MAX_BYTES = 50 * 2**20
@@ -38,6 +40,10 @@ class Page:
     title: str
     """Never empty."""
     kind: Kind
+    author: str = ""
+    published: str = ""
+    """A day, where an HTML page declares it."""
+    language: str = ""
 
 
 def read(data: bytes, *, name: str = "", content_type: str = "", charset: str = "") -> Page:
@@ -51,11 +57,18 @@ def read(data: bytes, *, name: str = "", content_type: str = "", charset: str = 
     else:
         source = _decode(data, charset, hint)
         kind = _kind(source, hint)
-        text, title = _html(source) if kind == "html" else (source, _heading(source, kind))
+        if kind == "html":
+            found = _html(source)
+            return _page(found.text, found.title, kind, name, author=found.author, published=found.published, language=found.language)
+        text, title = _broken_up(source), _heading(source, kind)
+    return _page(text, title, kind, name)
+
+
+def _page(text: str, title: str, kind: Kind, name: str, **declared: str) -> Page:
     text = _clean(text)
     if not text:
         raise Unreadable("no text")
-    return Page(text, _title(title, name, text), kind)
+    return Page(text, _title(title, name, text), kind, **{key: _clean(value) for key, value in declared.items()})
 
 
 # --- what it is ---
@@ -95,7 +108,10 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _META_CHARSET = re.compile(rb"""(?:<meta[^>]{0,200}?charset|<\?xml[^>]{0,100}?encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff\ufeff\u00ad\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff\ufeff\u00ad\ud800-\udfff"
+    r"\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"  # nothing to see, but read by a model
+)
 _SNIFF_BYTES = 65_536
 
 
@@ -227,38 +243,32 @@ def _title(found: str, name: str, text: str) -> str:
 # --- HTML ---
 
 
-def _html(source: str) -> tuple[str, str]:
+def _html(source: str) -> Extracted:
     _quiet("trafilatura")
     _quiet("htmldate")
-    import trafilatura
+    from research_agent.html_text import extract
 
     try:
-        tree = trafilatura.load_html(source)
-        if tree is None:  # it takes no bare fragments
-            source = f"<html><body>{source}</body></html>"
-            tree = trafilatura.load_html(source)
-        if tree is None:
-            raise Unreadable("no text")
-        title = _html_title(tree)
-        text = trafilatura.extract(
-            tree, output_format="markdown", include_formatting=True, include_tables=True, include_comments=False, include_links=False
-        )
-        # Pages that are no article (an index, a form, a line or two): everything a reader would see.
-        text = text or trafilatura.html2txt(source)
-    except Unreadable:
-        raise
+        extracted = extract(source)
     except Exception as error:  # lxml and trafilatura raise many things on malformed pages
         raise Unreadable(f"malformed HTML: {_line(error)}") from error
-    return text or "", title
+    if extracted is None:
+        raise Unreadable("no text")
+    return extracted
 
 
-def _html_title(tree: object) -> str:
-    for path in ("//head/title", "//title", "//h1", '//meta[@property="og:title"]/@content'):
-        for found in tree.xpath(path):  # type: ignore[attr-defined]
-            text = found if isinstance(found, str) else found.text_content()
-            if text.strip():
-                return str(text)
-    return ""
+# --- JSON ---
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{,]|[^"\[{,]+')
+_LONG_LINE = 2_000
+
+
+def _broken_up(source: str) -> str:
+    """JSON without line breaks, with some: a line a member. What the values say stays as it is, to the letter."""
+    head = source[:4096].lstrip()
+    if not head.startswith(("{", "[")) or "\n" in source[:_LONG_LINE] or len(source) < _LONG_LINE:
+        return source
+    return "".join(token + "\n" if token in ("{", "[", ",") else token for token in _JSON_TOKEN.findall(source))
 
 
 # --- PDF ---

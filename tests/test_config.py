@@ -75,6 +75,8 @@ def refused(tmp_path: Path, text: str, **more: object) -> str:
         ("question: Why?\nsearch: {providers: []}", ["search.providers", "empty list", "a list of"]),
         ("question: Why?\nsearch: {providers: [searxng]}", ["search.searxng_url", "null", "http://"]),
         ("question: Why?\nsearch: {providers: [searxng], searxng_url: ftp://x}", ["search.searxng_url", "'ftp://x'", "http://"]),
+        ("question: Why?\nsearch: {providers: [ddgs, exa]}", ["search.providers.1", "EXA_API_KEY", "not set", "'exa'"]),
+        ("question: Why?\nsearch: {providers: [ddgs], merge: 1}", ["search.merge", "1", "true or false"]),
         (GOOD + "scrape: {allow_hosts: ['http://127.0.0.1']}", ["scrape.allow_hosts.0", "'http://127.0.0.1'", "host:port"]),
         (GOOD + "python: {enabled: maybe}", ["python.enabled", "'maybe'", "true or false"]),
         (GOOD + "memory: {embedder: openai}", ["memory.embedder", "'openai'", "openai:NAME"]),
@@ -227,6 +229,14 @@ def test_a_hosted_provider_demands_its_key(tmp_path: Path, provider: str, monkey
     assert variable in refused(tmp_path, text)
     monkeypatch.setenv(variable, "abcdefgh")
     assert load(tmp_path, text).model.url == PROVIDERS[provider].base_url
+
+
+@pytest.mark.parametrize("provider", config_module.SEARCH_KEYS)
+def test_a_search_provider_reads_its_key_from_its_variable(tmp_path: Path, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(config_module.SEARCH_KEYS[provider], SECRET)
+    config = load(tmp_path, f"question: Why?\nsearch: {{providers: [ddgs, {provider}]}}")
+    assert {name: key.get_secret_value() for name, key in config.search_keys().items()} == {provider: SECRET}
+    assert SECRET not in repr(config.public()) + repr(config.search_keys())
 
 
 def test_a_role_inherits_the_model_but_not_across_providers_or_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

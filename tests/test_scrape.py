@@ -11,10 +11,12 @@ from langchain_core.tools import BaseTool, ToolException
 from research_agent.graphs import observation
 from research_agent.graphs.ports import Document, Observation
 from research_agent.net import Client
+from research_agent.page_reader import PageReader
 from research_agent.testing.site import Page, Site
 from research_agent.tools.scrape import scrape_tool
 
-ARTICLE = """<html><head><title>Tides</title></head><body><nav>Home Shop</nav><article><h1>Tides</h1>
+ARTICLE = """<html lang="fr"><head><title>Tides</title><meta name="author" content="Jane Doe">
+<meta property="article:published_time" content="2024-03-05T08:00:00Z"></head><body><nav>Home Shop</nav><article><h1>Tides</h1>
 <p>The tide at Saint-Malo rises by twelve metres at the equinox, which few harbours can bear.</p>
 <p>Its mills ground grain with it for centuries, until steam made them idle.</p></article></body></html>"""
 
@@ -34,7 +36,8 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 async def scrape(site: Site) -> AsyncIterator[BaseTool]:
     async with Client(allow_hosts=[site.host], max_bytes=100_000) as client:
-        yield scrape_tool(client)
+        with PageReader(children=1) as pages:
+            yield scrape_tool(client, pages.read)
 
 
 async def test_a_page_comes_back_as_one_document(site: Site, scrape: BaseTool) -> None:
@@ -43,6 +46,7 @@ async def test_a_page_comes_back_as_one_document(site: Site, scrape: BaseTool) -
     (document,) = artifact.documents
     assert (document.url, document.title) == (site.url("/tides"), "Tides")
     assert "twelve metres at the equinox" in document.text
+    assert document.text.startswith("[by Jane Doe · published 2024-03-05 · language fr]\n\n# Tides")
     assert document.retrieved_at.endswith("+00:00")
     assert "words" in artifact.summary
     (shown,) = observation.parse(content)
@@ -77,6 +81,7 @@ async def test_content_is_clipped_and_the_document_is_whole(site: Site, scrape: 
         (Page("oops", status=500), r"error \(HTTP 500\)"),
         (Page("", status=200), "no readable text"),
         (Page("<html><body><script>render()</script></body></html>"), "no readable text"),
+        (Page("<html><body><div id=root></div><script src=a.js></script></body></html>"), "is an empty shell"),
         (Page(b"\x89PNG\r\n\x1a\n\0\0\0", content_type="image/png"), "cannot be read: binary"),
         (Page(b"%PDF-1.7 broken", content_type="application/pdf"), "cannot be read"),
         (Page(b"x" * 100_001, content_type="text/plain"), r"larger than 0\.1 MB"),
@@ -102,7 +107,7 @@ async def test_a_path_is_opened_as_a_file_where_there_are_files() -> None:
         return Document(text={"notes/a.md": "# A\nbody"}[path], url=path, title="A")
 
     async with Client() as client:
-        tool = scrape_tool(client, open_file=open_file)
+        tool = scrape_tool(client, PageReader().read, open_file=open_file)
         content, artifact = await run(tool, "notes/a.md")
         assert artifact.documents[0].url == "notes/a.md"
         assert "body" in content

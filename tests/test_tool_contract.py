@@ -14,6 +14,8 @@ from memory_double import Memory, read
 
 from research_agent.graphs.ports import Document, Observation
 from research_agent.net import Client
+from research_agent.page_reader import PageReader
+from research_agent.search.health import Providers
 from research_agent.tools.note import note_tool
 from research_agent.tools.python import python_tool
 from research_agent.tools.recall import recall_tool
@@ -25,12 +27,19 @@ MEMORY = Memory(read(3, "the tide turns twice a day", url="https://a.org/"))
 
 class Library:
     name = "library"
+    at_once = 4
 
     async def search(self, query: str, *, limit: int) -> list[Document]:
         return [Document(text=f"about {query}", url="shelf/1.md", title="One")]
 
 
-TOOLS = [scrape_tool(Client()), web_search_tool([Library()]), python_tool(Path("unused")), recall_tool(MEMORY), note_tool(MEMORY)]
+TOOLS = [
+    scrape_tool(Client(), PageReader().read),
+    web_search_tool(Providers([Library()])),
+    python_tool(Path("unused")),
+    recall_tool(MEMORY),
+    note_tool(MEMORY),
+]
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 
 

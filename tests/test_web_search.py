@@ -15,15 +15,18 @@ from pydantic import ValidationError
 from research_agent.graphs import observation
 from research_agent.graphs.ports import Document, Observation
 from research_agent.search.ddgs import Ddgs
+from research_agent.search.health import Providers
 from research_agent.search.provider import SearchFailed
 from research_agent.search.registry import PROVIDERS, SearchOptions
 from research_agent.search.searxng import Searxng
 from research_agent.testing.site import Page, Site
-from research_agent.tools.web_search import web_search_tool
+from research_agent.tools.web_search import web_search_tool as tool_over
 
 
 class Fixed:
     """A provider with one answer."""
+
+    at_once = 4
 
     def __init__(self, name: str, answer: list[Document] | SearchFailed) -> None:
         self.name = name
@@ -33,6 +36,10 @@ class Fixed:
         if isinstance(self.answer, SearchFailed):
             raise self.answer
         return self.answer
+
+
+def web_search_tool(providers: list[Any]) -> BaseTool:
+    return tool_over(Providers(providers))
 
 
 def documents(*urls: str) -> list[Document]:
@@ -166,8 +173,13 @@ async def test_ddgs_tells_nothing_found_from_failed(ddgs_says) -> None:
     ddgs_says(exceptions.DDGSException("No results found."))
     assert await Ddgs().search("q", limit=5) == []
     ddgs_says(exceptions.RatelimitException("202 Ratelimit"))
-    with pytest.raises(SearchFailed, match="rate limit"):
+    with pytest.raises(SearchFailed, match="rate limit") as limited:
         await Ddgs().search("q", limit=5)
+    assert limited.value.why == "rate_limit"
+    ddgs_says(exceptions.DDGSException("https://html.duckduckgo.com/html/ 202 Ratelimit"))
+    with pytest.raises(SearchFailed) as eager:
+        await Ddgs().search("q", limit=5)
+    assert eager.value.why == "rate_limit"
     ddgs_says(exceptions.TimeoutException("timed out"))
     with pytest.raises(SearchFailed, match="in time"):
         await Ddgs().search("q", limit=5)

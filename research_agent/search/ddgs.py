@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 
 from research_agent.graphs.ports import Document
@@ -10,6 +11,8 @@ from research_agent.net import utc_now
 from research_agent.search.provider import SearchFailed
 
 TIMEOUT_S = 25.0
+_LIMITED = re.compile(r"\b(?:202|429)\b|rate.?limit", re.IGNORECASE)
+"""DuckDuckGo answers 202, and an empty page, to whom it finds too eager."""
 
 
 def _ask(query: str, limit: int) -> list[Mapping[str, str]]:
@@ -20,17 +23,19 @@ def _ask(query: str, limit: int) -> list[Mapping[str, str]]:
     try:
         return list(DDGS(timeout=10).text(query, max_results=limit))
     except RatelimitException as error:
-        raise SearchFailed("rate limit; try again in a minute") from error
+        raise SearchFailed("rate limit", "rate_limit") from error
     except TimeoutException as error:
         raise SearchFailed("the search engines did not answer in time") from error
     except DDGSException as error:
         if "no results found" in str(error).lower():
             return []
-        raise SearchFailed(" ".join(str(error).split())[:200] or type(error).__name__) from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SearchFailed(reason, "rate_limit" if _LIMITED.search(reason) else "passing") from error
 
 
 class Ddgs:
     name = "ddgs"
+    at_once = 2
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s

@@ -31,6 +31,7 @@ class FolderSearch:
     """A search `Provider`. A document's `url` is its path: from the working directory if it lies below, else absolute."""
 
     name = "folder"
+    at_once = 8
 
     def __init__(self, folder: Path, cache: Path, *, exclude: Sequence[Path] = ()) -> None:
         """`cache` holds the index. `exclude` names folders that are not searched though they lie inside: the runs', above all."""

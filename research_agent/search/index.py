@@ -29,7 +29,7 @@ from .query import spaced
 from .readers import Readers
 from .walk import Entry, contents, printable, reason, walk
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when the tables, the passages or the reader change: the index is built anew then."""
 
 LOCK_TIMEOUT_S = 600.0

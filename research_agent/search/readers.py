@@ -1,7 +1,7 @@
 """Reads files in parallel, and so that none can hang, crash or exhaust the run: HTML and PDF are parsed in children of ours.
 
 A child is a plain `python -c`: multiprocessing would import an application's main module again, or fork its threads. A request is two
-lengths, a name and bytes; an answer is a length and JSON, `[text, title, kind]` or the reason as a string.
+lengths, the hints as JSON and bytes; an answer is a length and JSON, a page's fields or the reason as a string.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any
 
@@ -26,7 +28,8 @@ _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from research
 class Readers:
     """A child for each thread that asks, started when it first needs one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, timeout_s: float | None = None) -> None:
+        self._timeout_s = timeout_s
         self._mine = threading.local()
         self._children: list[_Child] = []
 
@@ -42,27 +45,30 @@ class Readers:
         for child in list(self._children):
             child.kill()
 
-    def read(self, data: bytes, name: str) -> Page:
+    def read(self, data: bytes, name: str, *, content_type: str = "", charset: str = "") -> Page:
         """Like `reading.read`."""
-        if not _hard(data, name):
-            return read(data, name=name)
+        hints = {"name": name, "content_type": content_type, "charset": charset}
+        if not _hard(data, name, content_type):
+            return read(data, **hints)
         child: _Child | None = getattr(self._mine, "child", None)
         if child is None:
-            child = self._mine.child = _Child()
+            child = self._mine.child = _Child(self._timeout_s or TIMEOUT_S)
             self._children.append(child)
-        return child.read(data, name)
+        return child.read(data, hints)
 
 
-def _hard(data: bytes, name: str) -> bool:
+def _hard(data: bytes, name: str, content_type: str) -> bool:
     """Whether it takes a real parser; Markdown and text do not, and make most folders."""
-    return is_pdf(data, name.lower()) or data[:1024].lstrip().startswith(b"<") or name.lower().endswith((".html", ".htm", ".xhtml"))
+    told = f"{name} {content_type}".lower()
+    return is_pdf(data, told) or data[:1024].lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n").startswith(b"<") or "html" in told or "xml" in told
 
 
 class _Child:
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
 
-    def read(self, data: bytes, name: str) -> Page:
+    def read(self, data: bytes, hints: Mapping[str, str]) -> Page:
         process = self._process or self._start()
         late = threading.Event()
 
@@ -70,19 +76,18 @@ class _Child:
             late.set()
             process.kill()
 
-        timer = threading.Timer(TIMEOUT_S, give_up)
+        timer = threading.Timer(self._timeout_s, give_up)
         timer.start()
         try:
-            answer = _ask(process, data, name)
+            answer = _ask(process, data, hints)
         except (OSError, EOFError) as error:
             self.close()
-            raise Unreadable(f"takes more than {TIMEOUT_S:.0f} s to read" if late.is_set() else "crashed the reader") from error
+            raise Unreadable(f"takes more than {self._timeout_s:.0f} s to read" if late.is_set() else "crashed the reader") from error
         finally:
             timer.cancel()
         if isinstance(answer, str):
             raise Unreadable(answer)
-        text, title, kind = answer
-        return Page(text, title, kind)
+        return Page(**answer)
 
     def _start(self) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C stops the run, which then closes its children; it must not look like a crash of theirs.
@@ -116,15 +121,15 @@ def _close(pipe: IO[bytes]) -> None:
         return  # what it still held was for a child that is gone
 
 
-def _ask(process: subprocess.Popen[bytes], data: bytes, name: str) -> str | list[Any]:
+def _ask(process: subprocess.Popen[bytes], data: bytes, hints: Mapping[str, str]) -> str | dict[str, Any]:
     if process.stdin is None or process.stdout is None:
         raise EOFError
-    label = os.fsencode(name)
+    label = json.dumps(hints).encode()
     process.stdin.write(_REQUEST.pack(len(label), len(data)) + label)
     process.stdin.write(data)
     process.stdin.flush()
     (length,) = _ANSWER.unpack(_exactly(process.stdout, _ANSWER.size))
-    answer: str | list[Any] = json.loads(_exactly(process.stdout, length))
+    answer: str | dict[str, Any] = json.loads(_exactly(process.stdout, length))
     return answer
 
 
@@ -141,11 +146,10 @@ def serve() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a parser that prints must not garble an answer
     while head := requests.read(_REQUEST.size):
-        name_bytes, data_bytes = _REQUEST.unpack(head)
-        name = os.fsdecode(_exactly(requests, name_bytes))
+        hints_bytes, data_bytes = _REQUEST.unpack(head)
+        hints = json.loads(_exactly(requests, hints_bytes))
         try:
-            page = read(_exactly(requests, data_bytes), name=name)
-            answer = json.dumps([page.text, page.title, page.kind])
+            answer = json.dumps(asdict(read(_exactly(requests, data_bytes), **hints)))
         except Unreadable as error:
             answer = json.dumps(str(error))
         answers.write(_ANSWER.pack(len(answer)) + answer.encode())

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from research_agent.graphs.ports import Document
 from research_agent.net import Client, FetchFailed, Refused
-from research_agent.search.provider import SearchFailed
+from research_agent.search.api import retry_after_s
+from research_agent.search.provider import SearchFailed, day, result
 
 TIMEOUT_S = 20.0
 
@@ -17,6 +18,7 @@ class _Row(BaseModel):
     url: str
     title: str | None = ""
     content: str | None = ""
+    publishedDate: str | None = None
 
 
 class _Answer(BaseModel):
@@ -27,6 +29,7 @@ class _Answer(BaseModel):
 
 class Searxng:
     name = "searxng"
+    at_once = 4
 
     def __init__(self, base_url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         """`base_url` is the operator's own choice, so it may well be a private address."""
@@ -42,9 +45,10 @@ class Searxng:
         except (FetchFailed, Refused) as error:
             raise SearchFailed(str(error)) from error
         if answer.status == 403:
-            raise SearchFailed("this instance has the JSON format switched off (search.formats in its settings.yml)")
+            raise SearchFailed("this instance has the JSON format switched off (search.formats in its settings.yml)", "refused")
         if answer.status == 429:
-            raise SearchFailed("this instance limits how often it is asked (HTTP 429)")
+            wait_s = retry_after_s(answer.headers)
+            raise SearchFailed("this instance limits how often it is asked (HTTP 429)", "rate_limit", retry_after_s=wait_s)
         if answer.status != 200:
             raise SearchFailed(f"HTTP {answer.status}")
         try:
@@ -55,6 +59,6 @@ class Searxng:
             engines = ", ".join(": ".join(engine) for engine in parsed.unresponsive_engines)
             raise SearchFailed(f"its engines did not answer ({engines[:200]})")
         return [
-            Document(text=row.content or "", url=row.url, title=row.title or "", retrieved_at=answer.retrieved_at)
+            result(url=row.url, title=row.title, snippet=row.content, date=day(row.publishedDate), retrieved_at=answer.retrieved_at)
             for row in parsed.results[:limit]
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -33,13 +33,18 @@ class Visit:
     """With its query."""
     headers: Mapping[str, str]
     """Names in lower case."""
+    method: str = "GET"
+    body: bytes = b""
+
+
+Answer = Page | str | Callable[[Visit], Page]
 
 
 class Site:
     """Serves `pages` by path, a query ignored; anything else is a 404. Pages may be added while it runs; `visits` is what came."""
 
-    def __init__(self, pages: Mapping[str, Page | str] | None = None) -> None:
-        self.pages: dict[str, Page | str] = dict(pages or {})
+    def __init__(self, pages: Mapping[str, Answer] | None = None) -> None:
+        self.pages: dict[str, Answer] = dict(pages or {})
         self.visits: list[Visit] = []
         self._server = _server(self)
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -80,10 +85,12 @@ def _server(site: Site) -> ThreadingHTTPServer:
         timeout = 10
 
         def do_GET(self) -> None:
-            site.visits.append(Visit(self.path, {name.lower(): value for name, value in self.headers.items()}))
-            page = site.pages.get(self.path.partition("?")[0], Page("not found", status=404))
-            if isinstance(page, str):
-                page = Page(page)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            sent = self.rfile.read(int(headers.get("content-length", 0)))
+            visit = Visit(self.path, headers, self.command, sent)
+            site.visits.append(visit)
+            answer = site.pages.get(self.path.partition("?")[0], Page("not found", status=404))
+            page = answer if isinstance(answer, Page) else Page(answer) if isinstance(answer, str) else answer(visit)
             time.sleep(page.delay_s)
             body = page.body.encode() if isinstance(page.body, str) else page.body
             self.send_response(page.status)
@@ -93,6 +100,9 @@ def _server(site: Site) -> ThreadingHTTPServer:
             for piece in [body[i : i + 1] for i in range(len(body))] if page.drip_s else [body]:
                 self.wfile.write(piece)
                 time.sleep(page.drip_s)
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
             """Silent."""

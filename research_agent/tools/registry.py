@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +14,12 @@ from research_agent.config import Config
 from research_agent.events import Event
 from research_agent.graphs.ports import Archive
 from research_agent.runs import Run
-from research_agent.search.provider import Provider
 
 if TYPE_CHECKING:
-    from research_agent.net import Client
+    from research_agent.page_reader import PageReader
     from research_agent.search.folder import FolderSearch
+    from research_agent.search.health import Providers
+    from research_agent.web import Web
 
 
 class Unavailable(Exception):
@@ -32,8 +33,9 @@ class Parts:
     config: Config
     run: Run
     archive: Archive
-    client: Client
-    providers: tuple[Provider, ...]
+    web: Web
+    pages: PageReader
+    providers: Providers
     folder: FolderSearch | None
 
 
@@ -46,7 +48,7 @@ def _web_search(parts: Parts) -> BaseTool:
 def _scrape(parts: Parts) -> BaseTool:
     from research_agent.tools.scrape import scrape_tool
 
-    return scrape_tool(parts.client, open_file=parts.folder.open if parts.folder else None)
+    return scrape_tool(parts.web, parts.pages.read, open_file=parts.folder.open if parts.folder else None)
 
 
 def _python(parts: Parts) -> BaseTool:
@@ -82,23 +84,35 @@ TOOLS: dict[str, Callable[[Parts], BaseTool]] = {
 @asynccontextmanager
 async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[[Event], None]) -> AsyncIterator[tuple[BaseTool, ...]]:
     """The run's tools, their clients open. The search folder is indexed first, with its progress as events. Raises SearchFailed."""
+    from research_agent.http_cache import HttpCache
     from research_agent.net import Client
+    from research_agent.page_reader import PageReader
     from research_agent.search.folder import FolderSearch
+    from research_agent.search.health import Providers
     from research_agent.search.registry import PROVIDERS, SearchOptions
+    from research_agent.web import Manners, Web
 
     search = config.search
-    options = SearchOptions(searxng_url=search.searxng_url or "", folder=search.folder or Path(), cache=config.cache, runs=config.out)
+    options = SearchOptions(
+        searxng_url=search.searxng_url or "",
+        folder=search.folder or Path(),
+        cache=config.cache,
+        runs=config.out,
+        keys=config.search_keys(),
+    )
     providers = tuple(PROVIDERS[name](options) for name in search.providers)
     folder = next((provider for provider in providers if isinstance(provider, FolderSearch)), None)
-    async with Client(allow_hosts=config.scrape.allow_hosts) as client:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client(allow_hosts=config.scrape.allow_hosts))
+        cache = await stack.enter_async_context(aclosing(HttpCache(config.cache)))
+        pages = stack.enter_context(PageReader())
         if folder is not None:
+            stack.callback(folder.close)
             await _index(folder, emit)
-        parts = Parts(config=config, run=run, archive=archive, client=client, providers=providers, folder=folder)
-        try:
-            yield tuple(_made(parts, emit))
-        finally:
-            if folder is not None:
-                folder.close()
+        web = Web(client, cache=cache, manners=Manners(robots=config.scrape.robots))
+        asked = Providers(providers, merge=search.merge)
+        parts = Parts(config=config, run=run, archive=archive, web=web, pages=pages, providers=asked, folder=folder)
+        yield tuple(_made(parts, emit))
 
 
 async def _index(folder: FolderSearch, emit: Callable[[Event], None]) -> None:

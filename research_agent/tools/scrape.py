@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from typing import Protocol
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field
 
+from research_agent.barriers import barrier
 from research_agent.graphs.observation import Shown, render
 from research_agent.graphs.ports import Document, Observation
-from research_agent.net import Client, Fetched, FetchFailed, Refused
-from research_agent.reading import Page, Unreadable, read
+from research_agent.net import Fetched, FetchFailed, Refused
+from research_agent.reading import Page, Unreadable
 
 OpenFile = Callable[[str], Awaitable[Document]]
 """A path, as the folder search shows it, to that file's text. Raises LookupError, OSError or Unreadable."""
+
+Read = Callable[[Fetched], Awaitable[Page]]
+"""Raises Unreadable."""
 
 CONTENT_CHARS = 40_000
 """What `content` holds of a page at most; the artifact holds the whole."""
@@ -28,12 +30,18 @@ class ScrapeArgs(BaseModel):
     url: str = Field(min_length=1, description="The page's address, http or https; or a file's path as search results show it.")
 
 
-def scrape_tool(client: Client, *, open_file: OpenFile | None = None) -> BaseTool:
-    """Fetches with `client`; addresses without a scheme go to `open_file`, where there is one."""
+class Fetcher(Protocol):
+    async def get(self, url: str) -> Fetched:
+        """Raises Refused and FetchFailed."""
+        ...
+
+
+def scrape_tool(fetcher: Fetcher, read: Read, *, open_file: OpenFile | None = None) -> BaseTool:
+    """Addresses without a scheme go to `open_file`, where there is one. What is not the page that was asked for is a failure."""
 
     async def scrape(url: str) -> tuple[str, Observation]:
         url = url.strip()
-        document = await _open(open_file, url) if open_file and "://" not in url else await _fetch(client, url)
+        document = await _open(open_file, url) if open_file and "://" not in url else await _fetch(fetcher, read, url)
         shown = document.text[:CONTENT_CHARS]
         more_tokens = -(-(len(document.text) - len(shown)) // 4)
         block = Shown(handle="", title=document.title, url=document.url, text=shown, more_tokens=more_tokens)
@@ -59,26 +67,34 @@ async def _open(open_file: OpenFile, path: str) -> Document:
         raise ToolException(f"{path} cannot be read: {error}") from error
 
 
-async def _fetch(client: Client, url: str) -> Document:
+async def _fetch(fetcher: Fetcher, read: Read, url: str) -> Document:
     try:
-        answer = await client.get(url)
+        answer = await fetcher.get(url)
     except (Refused, FetchFailed) as error:
         raise ToolException(f"not fetched: {error}") from error
     if not 200 <= answer.status < 300:
         raise ToolException(_http_error(answer))
-    page = await _read(answer)
-    return Document(text=page.text, url=answer.url, title=page.title, retrieved_at=answer.retrieved_at)
-
-
-async def _read(answer: Fetched) -> Page:
-    name = unquote(PurePosixPath(urlsplit(answer.url).path).name)
     try:
-        # In a thread: a long PDF takes seconds.
-        return await asyncio.to_thread(read, answer.body, name=name, content_type=answer.content_type, charset=answer.charset)
+        page = await read(answer)
     except Unreadable as error:
         if str(error) == "no text":
-            raise ToolException(f"{answer.url} answered, but has no readable text: empty, or drawn by scripts") from error
+            raise ToolException(f"{answer.url} answered, but {_nothing(answer, url)}") from error
         raise ToolException(f"{answer.url} cannot be read: {error}") from error
+    if page.kind == "html" and (what := barrier(answer, asked=url, title=page.title, text=page.text)):
+        raise ToolException(f"{answer.url} answered with {what}. Nothing of it is kept; look for the same facts elsewhere")
+    return Document(text=_headed(page), url=answer.url, title=page.title, retrieved_at=answer.retrieved_at)
+
+
+def _nothing(answer: Fetched, url: str) -> str:
+    what = barrier(answer, asked=url, title="", text="") if b"<" in answer.body else ""
+    return f"is {what}" if what else "has no readable text: empty, or drawn by scripts"
+
+
+def _headed(page: Page) -> str:
+    """The text, under what the page declares of itself: there it is archived, recalled and weighed with it."""
+    told = {"by": page.author, "published": page.published, "language": page.language}
+    head = " · ".join(f"{name} {value}" for name, value in told.items() if value)
+    return f"[{head}]\n\n{page.text}" if head else page.text
 
 
 def _http_error(answer: Fetched) -> str:

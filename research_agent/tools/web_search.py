@@ -1,15 +1,15 @@
-"""`web_search`: the first provider that finds something."""
+"""`web_search`: results, nothing, or a failure, told apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field
 
 from research_agent.graphs.observation import Shown, render
 from research_agent.graphs.ports import Document, Observation
-from research_agent.search.provider import Provider, SearchFailed
+from research_agent.search.health import Providers
 
 
 class WebSearchArgs(BaseModel):
@@ -19,24 +19,16 @@ class WebSearchArgs(BaseModel):
     max_results: int = Field(default=5, ge=1, le=20, description="How many results at most.")
 
 
-def web_search_tool(providers: Sequence[Provider]) -> BaseTool:
-    """Asks `providers` in their order until one finds something. Fails only if every one failed."""
+def web_search_tool(providers: Providers) -> BaseTool:
+    """Fails only if every provider failed: that is never told as finding nothing."""
 
     async def web_search(query: str, max_results: int = 5) -> tuple[str, Observation]:
-        failed: list[str] = []
-        silent: list[str] = []
-        for provider in providers:
-            try:
-                documents = _distinct(await provider.search(query, limit=max_results))[:max_results]
-            except SearchFailed as error:
-                failed.append(f"{provider.name}: {error}")
-                continue
-            if documents:
-                return _results(documents, failed)
-            silent.append(provider.name)
-        if not silent:
-            raise ToolException(f"the search failed: {'; '.join(failed) or 'no search provider is set up'}")
-        return _nothing(query, silent, failed)
+        found = await providers.search(query, limit=max_results)
+        if found.documents:
+            return _results(found.documents, found.failed)
+        if not found.silent:
+            raise ToolException(f"the search failed: {'; '.join(found.failed) or 'no search provider is set up'}")
+        return _nothing(query, found.silent, found.failed)
 
     return StructuredTool.from_function(
         coroutine=web_search,
@@ -60,12 +52,3 @@ def _nothing(query: str, silent: Sequence[str], failed: Sequence[str]) -> tuple[
 
 def _but(failed: Sequence[str]) -> str:
     return f"; failed: {'; '.join(failed)}" if failed else ""
-
-
-def _distinct(documents: Iterable[Document]) -> list[Document]:
-    """One document an address: engines return a page with and without its fragment, slash or `s`."""
-    seen: dict[str, Document] = {}
-    for document in documents:
-        key = document.url.partition("#")[0].rstrip("/").removeprefix("https://").removeprefix("http://")
-        seen.setdefault(key, document)
-    return list(seen.values())
