@@ -25,9 +25,7 @@ async def test_what_is_only_described_is_recalled(tmp_path: Path) -> None:
         "Copper roofs turn green after some decades.",
     ]
     archive = Archive.open(tmp_path, run="r", embedder=choose(f"sentence-transformers:{MODEL}").embedder)
-    await archive.archive(
-        [Segment(run="r", step=n, kind="observation", text=text, trust="untrusted") for n, text in enumerate(texts, 1)]
-    )
+    await archive.archive([Segment(run="r", step=n, kind="observation", text=text, trust="untrusted") for n, text in enumerate(texts, 1)])
     await archive.flush()
     [passage] = await archive.recall("doctors and their relatives", budget_tokens=20)
     await archive.close()
