@@ -16,7 +16,7 @@ from research_agent.memory import Segment, best_passages, estimate_tokens, handl
 from research_agent.memory.segment import MAX_ORDINALS
 
 from .observation import render
-from .ports import Context, Document, Observation
+from .ports import Context, Document, Finding, Observation
 from .state import Call, Failure, SubQuestion
 from .window import keep, shown
 
@@ -44,6 +44,10 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     reason, text, summary, segments = "", "", "", list[Segment]()
     try:
         text, summary, segments = await _outcome(context, task)
+        for segment in segments:
+            if segment.kind == "finding" and (source := context.archive.get(segment.source)):
+                told = {"claim": segment.text, "quote": segment.quote, "sub_question": segment.sub_question}
+                emit({"type": "finding", "handle": source.handle, **told})
     except ToolException as error:
         reason = context.redact(" ".join(str(error).split()))
         text = summary = f"Error: {reason}"
@@ -79,7 +83,7 @@ async def _outcome(context: Context, task: Task) -> tuple[str, str, list[Segment
     if observation is None:
         observation = Observation(documents=(Document(text=content, title=call["name"]),) if content.strip() else ())
     if observation.finding:
-        return await _noted(context, task, content, observation)
+        return await _noted(context, task, content, observation.finding)
     fresh = [document for document in observation.documents if not document.origin][:MAX_ORDINALS]
     recalled = [document for document in observation.documents if document.origin]
     segments = [_segment(context, task, n, document) for n, document in enumerate(fresh)]
@@ -121,9 +125,7 @@ def _archived(context: Context, call: Call) -> list[Segment]:
     return found
 
 
-async def _noted(context: Context, task: Task, content: str, observation: Observation) -> tuple[str, str, list[Segment]]:
-    finding, call = observation.finding, task["call"]
-    assert finding is not None
+async def _noted(context: Context, task: Task, content: str, finding: Finding) -> tuple[str, str, list[Segment]]:
     claim, quote = context.redact(finding.claim), context.redact(finding.quote)
     segment = replace(
         _base(context, task), kind="finding", text=claim, quote=quote, source=finding.source, trust="own", tokens=estimate_tokens(claim)

@@ -25,6 +25,7 @@ Draft = TypeVar("Draft", bound=BaseModel)
 ATTEMPTS = 6
 BASE_WAIT_S, MAX_WAIT_S = 1.0, 60.0
 NO_USAGE = Usage(calls=0, input=0, cached=0, output=0, reasoning=0, usd=0.0)
+_WRITTEN = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
 
 
@@ -79,8 +80,12 @@ def usage_of(message: AIMessage, prices: Prices) -> Usage:
     meta = message.usage_metadata
     if meta is None:
         return Usage(calls=1, input=0, cached=0, output=0, reasoning=0, usd=0.0)
-    cached = meta.get("input_token_details", {}).get("cache_read", 0) or 0
-    usd = ((meta["input_tokens"] - cached) * prices.miss + cached * prices.hit + meta["output_tokens"] * prices.output) / 1e6
+    details: dict[str, Any] = dict(meta.get("input_token_details", {}))
+    cached = details.get("cache_read") or 0
+    written = sum(details.get(name) or 0 for name in _WRITTEN)
+    dearer = 0.0 if prices.cache_write is None else prices.cache_write - prices.miss
+    missed = (meta["input_tokens"] - cached) * prices.miss + written * dearer
+    usd = (missed + cached * prices.hit + meta["output_tokens"] * prices.output) / 1e6
     return Usage(
         calls=1,
         input=meta["input_tokens"],
@@ -137,7 +142,7 @@ async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage],
             emit({"type": "text", "text": str(chunk.text), "role": role})
         whole = chunk if whole is None else whole + chunk
     if whole is None:
-        raise ModelCallError("the model's stream held nothing", "network")
+        raise ModelCallError("the model's stream held nothing", "empty")
     return _strict(whole)
 
 
@@ -168,7 +173,7 @@ def _from_reasoning(message: AIMessage) -> AIMessage:
     """An answer that came in the reasoning channel is an answer; nothing at all is a failure worth another try."""
     reasoning = reasoning_of(message).strip()
     if not reasoning:
-        raise ModelCallError("the model answered with nothing", "network")
+        raise ModelCallError("the model answered with nothing", "empty")
     return message.model_copy(update={"content": reasoning})
 
 
@@ -181,7 +186,8 @@ async def ask(model: Model, messages: Sequence[BaseMessage], schema: type[Draft]
         return _parse(schema, reply.text), reply
     except ValueError as error:
         correction = HumanMessage(f"That is not a valid {name}: {_one_line(error)}. Answer again, with the JSON object only.")
-        again = await call(model, [*messages, reply.message, correction], role=role, emit=emit, response_format=wire)
+        told = AIMessage(reply.text or "(no answer)")  # its text only: calls it made here will never have results
+        again = await call(model, [*messages, told, correction], role=role, emit=emit, response_format=wire)
         spent = add_usage(reply.usage, again.usage)
         try:
             return _parse(schema, again.text), Reply(again.message, spent)

@@ -129,7 +129,8 @@ class _Turn:
             except ModelCallError as error:
                 if error.kind != "overflow":
                     raise
-                self.learned_window = int(min(self._model.window_tokens, self.learned_window or 10**9, self.estimate) * 0.9)
+                known = min(self._model.window_tokens, self.learned_window or 10**9)
+                self.learned_window = min(known, error.window_tokens or int(min(known, self.estimate) * 0.9))
                 marks = self._marks()
                 await self._compact(marks)
         raise ModelCallError("the host says the prompt is too long, whatever is left out of it", "overflow")
@@ -147,11 +148,8 @@ class _Turn:
 
     async def _compact(self, marks: window.Marks) -> None:
         before, count = self.estimate, len(self.turns)
-        head_tokens = self._fixed + self.head[0]["tokens"] + window.RECALL_TOKENS
-        keep_tokens = max(0, marks.low - head_tokens)
-        hard_tokens = max(0, int(marks.cap / self._calibration) - 2 * head_tokens)
         self.head, self.turns = await window.compact(
-            self._context, self._state, self.turns, self._current, keep_tokens=keep_tokens, hard_tokens=hard_tokens
+            self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
         )
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})

@@ -22,6 +22,8 @@ class Prices:
     miss: float = 0.0
     hit: float = 0.0
     output: float = 0.0
+    cache_write: float | None = None
+    """None: as a miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,21 @@ class Model:
     prices: Prices = Prices()
 
 
-ModelErrorKind = Literal["overloaded", "rate_limit", "quota", "auth", "overflow", "content_filter", "bad_request", "network"]
-RETRYABLE: frozenset[ModelErrorKind] = frozenset({"overloaded", "rate_limit", "network"})
+ModelErrorKind = Literal["overloaded", "rate_limit", "quota", "auth", "overflow", "content_filter", "bad_request", "network", "empty"]
+"""`empty`: the host answered, but with nothing that can be used."""
+RETRYABLE: frozenset[ModelErrorKind] = frozenset({"overloaded", "rate_limit", "network", "empty"})
 
 
 class ModelCallError(Exception):
     """A model call that failed. A chat model of ours raises nothing else for what a host answers."""
 
-    def __init__(self, reason: str, kind: ModelErrorKind, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, reason: str, kind: ModelErrorKind, *, retry_after_s: float | None = None, window_tokens: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.kind = kind
         self.retry_after_s = retry_after_s
+        self.window_tokens = window_tokens
+        """What an `overflow` taught of the window, if its wording says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

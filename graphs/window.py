@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, message_to_dict, messages_from_dict
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -26,8 +25,8 @@ NEWEST_TURNS = 4
 """Whole turns that stay in the prompt through a compaction, if the window can hold them."""
 RECALL_TOKENS = 2_000
 """Of a memory block's recalled passages."""
-HANDLES = 60
-"""Evicted documents that a memory block lists by handle, the newest."""
+HANDLES, HANDLE_TOKENS = 60, 20
+"""Evicted documents that a memory block lists by handle, the newest; and what a line of them takes."""
 UNPRICED_HIGH_TOKENS = 27_000
 """The high mark where the model's prices say nothing."""
 MIN_CYCLE_STEPS = 6
@@ -45,6 +44,10 @@ class Marks:
     """What a compaction aims at."""
     cap: int
     """Never exceeded: the window less the reserved output."""
+
+    def over(self, calibration: float) -> Marks:
+        """The marks in estimated tokens, where the model counts `calibration` times as many."""
+        return Marks(*(int(mark / calibration) for mark in (self.high, self.low, self.cap)))
 
 
 def keep(message: BaseMessage, archive: Archive, *, step: int, opens: bool, segments: Sequence[str] = ()) -> TurnRef:
@@ -145,18 +148,20 @@ def evict(turns: Sequence[TurnRef], *, keep_tokens: int, hard_tokens: int) -> tu
 
 
 async def compact(
-    context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, *, keep_tokens: int, hard_tokens: int
+    context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, *, fixed: int, marks: Marks
 ) -> tuple[list[TurnRef], list[TurnRef]]:
     """(head, turns) after a compaction. Calls no model: the agent's own notes and handles are the summary."""
-    evicted, kept = evict(turns, keep_tokens=keep_tokens, hard_tokens=hard_tokens)
-    archive = context.archive
+    archive, brief = context.archive, state["head"][0]
+    own = "\n\n".join(["\n".join(finding_blocks(archive)), _answers(state["plan"])])
+    recall_tokens = min(RECALL_TOKENS, marks.cap // 8)
+    spoken_for = fixed + brief["tokens"] + estimate_tokens(own) + HANDLE_TOKENS * HANDLES + recall_tokens
+    _, kept = evict(turns, keep_tokens=max(0, marks.low - spoken_for), hard_tokens=max(0, marks.cap - spoken_for))
     live = live_segments(kept)
-    blocks = ["\n".join(finding_blocks(archive)), _answers(state["plan"]), _handles(archive, live)]
-    passages = await archive.recall(current["question"], budget_tokens=RECALL_TOKENS, kinds=("observation",), exclude=live)
-    blocks.append(render(shown(passage.segment.id, passage.text, archive) for passage in passages))
-    text = prompts.memory(blocks, prompts.sub_question(current["id"], current["question"]))
+    passages = await archive.recall(current["question"], budget_tokens=recall_tokens, kinds=("observation",), exclude=live)
+    recalled = render(shown(passage.segment.id, passage.text, archive) for passage in passages)
+    text = prompts.memory([own, _handles(archive, live), recalled], prompts.sub_question(current["id"], current["question"]))
     block = keep(HumanMessage(text), archive, step=state.get("step", 0), opens=True)
-    return [state["head"][0], block], kept
+    return [brief, block], kept
 
 
 def shown(segment_id: str, text: str, archive: Archive, *, more_tokens: int = 0) -> Shown:

@@ -1,4 +1,4 @@
-"""The report's draft, from the findings. Whatever happened before, what was found is written down."""
+"""The report's draft, from the findings. Whatever happened before, what was found can be written down."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from research_agent.memory import Segment
 from . import prompts, window
 from .calls import NO_USAGE, InvalidOutput, add_usage, ask
 from .observation import render
-from .ports import Archive, Context, ModelCallError
-from .state import Failure, ReportDraft, ResearchState, SectionDraft, SubQuestion
+from .ports import Context, ModelCallError
+from .state import Failure, ReportDraft, ResearchState, SubQuestion
 
 READ_TOKENS = 1_500
 """Recalled for a sub-question that has no finding."""
@@ -23,7 +23,7 @@ SOURCE_WORDS = 12
 
 
 async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
-    """Asks the writer. With nothing found there is no report; with a writer that fails, the findings themselves are the report."""
+    """Asks the writer. With nothing found, or a writer that fails, the draft stays empty, and `stopped` says why."""
     context, emit = runtime.context, runtime.stream_writer
     archive, plan, usage = context.archive, state["plan"], state.get("usage", NO_USAGE)
     stopped = state.get("stopped", "")
@@ -41,7 +41,6 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
         stopped=stopped,
     )
     messages = [SystemMessage(prompts.WRITER), HumanMessage(text)]
-    failures: list[Failure] = []
     try:
         draft, reply = await ask(context.models["writer"], messages, ReportDraft, role="writer", emit=emit)
         usage = add_usage(usage, reply.usage)
@@ -50,21 +49,10 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
         usage = add_usage(usage, error.usage) if isinstance(error, InvalidOutput) else usage
         failures = [Failure(step=state["step"], what="write", reason=str(error))]
         stopped = stopped or f"the writer failed ({error}); the report lists the findings as they were noted"
-        draft = from_findings(archive, plan, findings)
+        return {**done, "report": {}, "usage": usage, "failures": failures, "stopped": stopped}
     report = draft.model_dump()
     await archive.archive([Segment(run=context.run, step=state["step"], kind="answer", ordinal=0, text=draft.answer, trust="own")])
-    return {**done, "report": report, "usage": usage, "failures": failures, "stopped": stopped}
-
-
-def from_findings(archive: Archive, plan: Sequence[SubQuestion], findings: Sequence[Segment]) -> ReportDraft:
-    """The findings as a report, by no model at all."""
-    sections = []
-    for item in plan:
-        lines = [f"{finding.text} [{source.handle}]" for finding in findings if finding.sub_question == item["id"]
-                 if (source := archive.get(finding.source))]  # fmt: skip
-        sections.append(SectionDraft(sub_question=item["id"], text="\n\n".join(lines) or "Nothing was noted on this."))
-    noted = [f"{finding.text} [{source.handle}]" for finding in findings[:3] if (source := archive.get(finding.source))]
-    return ReportDraft(answer=" ".join(noted) or "Nothing was noted.", sections=sections)
+    return {**done, "report": report, "usage": usage, "stopped": stopped}
 
 
 async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequence[Segment]) -> str:

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import math
 
-_BYTES_PER_TOKEN = 4.0  # English runs at 4.2-4.6; by bytes, Cyrillic and Chinese come out right too, without a table of scripts
-_TOKENS_PER_WORD = 4 / 3  # short words and columns of numbers: more tokens than their bytes say
+# Tokens for each of what a text is made of, fitted by least squares to the mean of o200k and cl100k (2026-11) over English prose and pages,
+# Python, JSON, HTML, tables of numbers, links, German, Russian, Chinese and Japanese: each of these within 10 %, German 22 % under.
+_WORD, _LETTER, _DIGIT, _MARK, _NARROW, _WIDE, _LINE = 0.283, 0.190, 0.566, 0.637, 0.369, 0.956, 0.431
+_LETTERS = bytes(range(65, 91)) + bytes(range(97, 123))
+_DIGITS = b"0123456789"
+_SPACES = b" \t\r\n"
+_LEADS_2 = bytes(range(0xC2, 0xE0))
+_LEADS_3 = bytes(range(0xE0, 0xF0))
+_LEADS_4 = bytes(range(0xF0, 0xF5))
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text, to about 15 % for prose; linear-time, 0.5 ms for 100 kB."""
-    size = len(text.encode("utf-8", "surrogatepass"))
-    return math.ceil(max(size / _BYTES_PER_TOKEN, len(text.split()) * _TOKENS_PER_WORD))
+    """Tokens of a text; linear-time, 4 ms for 100 kB. Bytes over four would halve a table of numbers and the window would overflow."""
+    data = text.encode("utf-8", "surrogatepass")
+    letters, digits, spaces = _count(data, _LETTERS), _count(data, _DIGITS), _count(data, _SPACES)
+    narrow, wide, four = _count(data, _LEADS_2), _count(data, _LEADS_3), _count(data, _LEADS_4)
+    marks = len(data) - letters - digits - spaces - 2 * narrow - 3 * wide - 4 * four
+    return math.ceil(
+        _WORD * len(text.split())
+        + _LETTER * letters
+        + _DIGIT * digits
+        + _MARK * marks
+        + _NARROW * narrow
+        + _WIDE * (wide + 2 * four)
+        + _LINE * data.count(b"\n")
+    )
+
+
+def _count(data: bytes, of: bytes) -> int:
+    return len(data) - len(data.translate(None, of))

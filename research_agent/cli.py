@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from research_agent import __version__
+
 if TYPE_CHECKING:
     from research_agent.config import Config
     from research_agent.session import Result
 
+UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
 COMPLETE, FAILED, BAD_CONFIG, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="research-agent",
-    help="Investigates a question over many steps, and hands back a report whose claims can be traced to what it read.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich alone takes a tenth of a second
 )
-memory_app = typer.Typer(help="What a run remembers.", no_args_is_help=True)
+memory_app = typer.Typer(help="What a run remembers.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(memory_app, name="memory")
 
 Out = Annotated[Path, typer.Option("--out", help="The folder that runs are kept in.")]
@@ -41,6 +44,19 @@ class Fault(Exception):
     def __init__(self, line: str, code: int) -> None:
         super().__init__(line)
         self.code = code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"research-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Investigates a question over many steps, and hands back a report whose claims can be traced to what it read."""
 
 
 @app.command()
@@ -85,13 +101,17 @@ def _answer(text: str | None) -> dict[str, Any] | None:
 
 def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dict[str, Any] | None) -> NoReturn:
     """Runs it with the terminal around it, asks for a waiting plan's approval, and exits with the outcome."""
-    from research_agent.commands import investigate
+    from research_agent.terminal import Terminal
 
-    result, interrupted = investigate(config, as_json=as_json, resumed=resumed, answer=answer)
+    with Terminal(stderr=as_json) as terminal:
+        terminal({"type": "start", "question": config.question, "model": config.model.name or config.model.provider})
+        from research_agent.commands import investigate  # a second or two of libraries: the screen comes first
+
+        result, interrupted = investigate(config, terminal, resumed, answer)
     if as_json:
         _print_json(_told(result))
     if result.status == "failed":
-        raise Fault(f"research-agent: the run failed: {result.reason}", FAILED)
+        raise Fault(f"the run failed: {result.reason}", FAILED)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(COMPLETE if result.status == "complete" else INCOMPLETE)
@@ -202,25 +222,28 @@ def _print_json(value: Any) -> None:
 def main() -> None:
     """The console script. Every known fault is one line and a code."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except typer.Exit as end:
-        sys.exit(end.exit_code)
+        code = end.exit_code
+    except KeyboardInterrupt:
+        typer.echo("research-agent: stopped at once; what was finished is kept, and `research-agent resume` goes on", err=True)
+        sys.exit(INTERRUPTED)
     except Exception as error:
-        code = _code(error)
-        if code is None:
+        fault = _code(error)
+        if fault is None:
             raise
-        typer.echo(" ".join(str(error).split()), err=True)
-        sys.exit(code)
+        text = error.format_message() if isinstance(error, UsageError) else str(error)
+        typer.echo(f"research-agent: {' '.join(text.split())}", err=True)
+        sys.exit(fault)
+    sys.exit(code if isinstance(code, int) else COMPLETE)  # newer clicks return an exit's code, older ones raise it
 
 
 def _code(error: Exception) -> int | None:
-    import click
-
     if isinstance(error, Fault):
         return error.code
-    if isinstance(error, click.Abort):
+    if isinstance(error, typer.Abort):
         return INTERRUPTED
-    if isinstance(error, click.ClickException):
+    if isinstance(error, UsageError):
         return BAD_CONFIG
     names = {"ConfigError": BAD_CONFIG, "RunError": FAILED, "ArchiveError": FAILED}
     return next((names[base.__name__] for base in type(error).__mro__ if base.__name__ in names), None)

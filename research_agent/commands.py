@@ -20,13 +20,15 @@ from research_agent.session import Result
 from research_agent.terminal import Terminal
 
 
-def investigate(config: Config, *, as_json: bool, resumed: str | None, answer: dict[str, Any] | None) -> tuple[Result, bool]:
+def investigate(config: Config, terminal: Terminal, resumed: str | None, answer: dict[str, Any] | None) -> tuple[Result, bool]:
     """The outcome, and whether it was interrupted. A plan that waits is put to whoever sits at the terminal."""
-    with Terminal(stderr=as_json) as terminal:
-        result, interrupted = asyncio.run(_work(config, resumed, answer, terminal))
-        while result.waiting and not interrupted and terminal.interactive:
+    result, interrupted = asyncio.run(_work(config, resumed, answer, terminal))
+    while result.waiting and not interrupted and terminal.interactive:
+        try:
             answer = terminal.approval()
-            result, interrupted = asyncio.run(_work(config, str(result.folder), answer, terminal))
+        except EOFError:
+            break
+        result, interrupted = asyncio.run(_work(config, str(result.folder), answer, terminal))
     return result, interrupted
 
 

@@ -155,7 +155,7 @@ class MemoryConfig(_Part):
     embedder: Annotated[str, _matching(_EMBEDDER)] = Field(
         default="auto", description="auto, none, onnx, sentence-transformers:NAME-or-path or openai:NAME"
     )
-    also: tuple[FilePath, ...] = Field(default=(), strict=False, description="a list of folders of earlier runs")
+    also: tuple[()] = Field(default=(), strict=False, description="an empty list (recall from earlier runs is not built yet)")
 
 
 class StoreConfig(_Part):
@@ -253,6 +253,10 @@ class Config(_Part):
         value = os.environ.get(model.key_variable or "", "").strip()
         return SecretStr(value) if value else None
 
+    def embedder_key(self) -> str:
+        """Of an embedder that is an OpenAI-compatible endpoint; empty where none is set."""
+        return os.environ.get("OPENAI_API_KEY", "").strip() if self.memory.embedder.startswith("openai:") else ""
+
     @staticmethod
     def secrets(*models: ModelConfig) -> tuple[str, ...]:
         """The values that must not be written down: these models' keys, and every variable whose name says that it is secret."""
@@ -279,11 +283,6 @@ def _origin_of(key: str, set_here: Mapping[str, str]) -> str:
 def _faults(config: Config) -> list[Fault]:
     """What only shows once the parts are seen together, or beside the machine."""
     faults = _search_faults(config.search)
-    faults += [
-        not_allowed(f"memory.also.{number}", str(folder), "a folder of an earlier run, which exists")
-        for number, folder in enumerate(config.memory.also)
-        if not folder.is_dir()
-    ]
     faults += [
         not_allowed(key, str(path), "a folder, not a file")
         for key, path in (("out", config.out), ("cache", config.cache))

@@ -65,13 +65,11 @@ def _typed(text: str) -> Any:
 
 
 def anchor(mapping: dict[str, Any], base: Path) -> None:
-    """Makes the relative paths of `search.folder` and `memory.also` absolute."""
+    """Makes a relative `search.folder` absolute."""
 
     def absolute(value: Any) -> Any:
         return str(base.absolute() / Path(value).expanduser()) if isinstance(value, str) and value.strip() else value
 
-    search, memory = mapping.get("search"), mapping.get("memory")
+    search = mapping.get("search")
     if isinstance(search, dict) and "folder" in search:
         mapping["search"] = {**search, "folder": absolute(search["folder"])}
-    if isinstance(memory, dict) and isinstance(memory.get("also"), list):
-        mapping["memory"] = {**memory, "also": [absolute(item) for item in memory["also"]]}

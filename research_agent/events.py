@@ -1,6 +1,7 @@
 """What a run tells as it goes: the events a terminal shows, `events.jsonl` keeps, and an application can stream.
 
 type          fields
+start         question, model                       the terminal's own: before anything is loaded
 run           id, folder, question, model, resumed
 index         done, total, path                     progress over the search folder
 warning       text

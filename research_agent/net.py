@@ -112,7 +112,8 @@ class _Backend(httpcore.AsyncNetworkBackend):
             addresses = [number] if number else await self._resolver(host, port)
         except (OSError, UnicodeError) as error:
             raise FetchFailed(f"no such host: {host}") from error
-        if host in self._allow_hosts or _host_port(host, port) in self._allow_hosts:
+        name = f"[{host}]" if ":" in host else host
+        if self._allow_hosts & {host, name, f"{name}:{port}"}:
             return addresses
         reasons = {address: closed(address) for address in addresses}
         public = [address for address, reason in reasons.items() if not reason]
@@ -253,10 +254,6 @@ def _checked(url: str, *, base: httpx.URL | None = None) -> httpx.URL:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or _PORTS[url.scheme]
-
-
-def _host_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Body:

@@ -24,6 +24,7 @@ MAX_BYTES = 50 * 2**20
 MAX_PDF_PAGES = 5_000
 PDF_TIMEOUT_S = 60.0
 MAX_TITLE_CHARS = 200
+MAX_LINE_CHARS = 400
 
 
 class Unreadable(Exception):
@@ -59,8 +60,8 @@ def read(data: bytes, *, name: str = "", content_type: str = "", charset: str = 
 
 # --- what it is ---
 
-_HTML_DOCUMENT = re.compile(r"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
-_HTML_FRAGMENT = re.compile(r"<(?:p|div|h[1-6]|table|ul|ol|article|section|main|title|meta|span|a)\b[^>]*>", re.IGNORECASE)
+_HTML_DOCUMENT = re.compile(r"(?>(?:\s+|<\?xml[^>]*>|<!--.*?-->)*)<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_HTML_FRAGMENT = re.compile(r"<(?:p|div|h[1-6]|table|ul|ol|article|section|main|title|meta|span|a)[\s>]", re.IGNORECASE)
 _MARKDOWN_NAME = re.compile(r"\.(?:md|mkd|mdx|markdown)\b|text/(?:x-)?markdown")
 _HTML_NAME = re.compile(r"\.x?html?\b|text/html|application/xhtml")
 _ATX = re.compile(r"#{1,6}[ \t]+(?P<title>\S.*?)[ \t#]*$")
@@ -80,7 +81,7 @@ def _kind(text: str, hint: str) -> Kind:
         return "markdown"
     if (_HTML_NAME.search(hint) and _HTML_FRAGMENT.search(text)) or _HTML_FRAGMENT.match(head.lstrip()):
         return "html"
-    first = head.lstrip().partition("\n")[0]
+    first = head.lstrip().partition("\n")[0][:MAX_LINE_CHARS]
     return "markdown" if _ATX.match(first) or _front_matter(head) else "text"
 
 
@@ -192,7 +193,7 @@ def _heading(text: str, kind: Kind) -> str:
         named = re.search(r"^title:[ \t]*(\S.*)$", _front_matter(head), re.MULTILINE | re.IGNORECASE)
         if named:
             return named[1].strip().strip("\"'")
-    lines = [line.strip() for line in head.splitlines()[:200]]
+    lines = [line.strip()[:MAX_LINE_CHARS] for line in head.splitlines()[:200]]
     if kind == "markdown":
         fenced = False
         for line, below in pairwise([*lines, ""]):
@@ -217,7 +218,7 @@ def _plain(inline: str) -> str:
 def _title(found: str, name: str, text: str) -> str:
     stem = PurePosixPath(name.rstrip("/")).stem if name.strip("/. ") else ""
     for candidate in (found, stem, text):
-        title = " ".join(_clean(candidate).split())[:MAX_TITLE_CHARS].strip()
+        title = " ".join(_clean(candidate[:1000]).split())[:MAX_TITLE_CHARS].strip()
         if title:
             return title
     return "untitled"

@@ -14,11 +14,10 @@ _EDGE = r"(?<![A-Za-z0-9])"
 _WHOLE = re.compile(
     "|".join(
         (
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,20000}?(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)",
-            _EDGE + r"sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{16,256}",
+            r"(?<![A-Za-z0-9_-])sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{16,256}",
             _EDGE + r"[sr]k_(?:live|test)_[A-Za-z0-9]{10,128}",
             _EDGE + r"tvly-[A-Za-z0-9_-]{10,128}",
-            _EDGE + r"(?:hf|gsk|r8|npm|glpat|lsv2_pt|lsv2_sk)[_-](?=[A-Za-z_-]{0,100}[0-9])[A-Za-z0-9_-]{20,200}",
+            r"(?<![A-Za-z0-9_-])(?:hf|gsk|r8|npm|glpat|lsv2_pt|lsv2_sk)[_-](?=[A-Za-z_-]{0,100}[0-9])[A-Za-z0-9_-]{20,200}",
             _EDGE + r"xai-[A-Za-z0-9]{20,200}",
             _EDGE + r"AIza[A-Za-z0-9_-]{30,60}",
             _EDGE + r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
@@ -29,8 +28,12 @@ _WHOLE = re.compile(
         )
     )
 )
+_KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_BODY = re.compile(r"[A-Za-z0-9+/=\\\s]{0,20000}")
+_KEY_END = re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _AUTHORIZATION = re.compile(
-    r"(?i)(\bauthorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:(?:bearer|basic|token)\s{1,3})?)(?!\[redacted\])[^\s\"',;]{6,4000}"
+    r"(?i)(\bauthorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:(?:bearer|basic|token)\s{1,3})?)"
+    r"(?!(?:bearer|basic|token)\s|\[redacted\])[^\s\"',;]{6,4000}"
 )
 _BEARER = re.compile(r"(?i)(\bbearer\s{1,3})(?=[a-z._~+/=-]{0,200}[0-9])[A-Za-z0-9._~+/=-]{16,4000}")
 _NAMED = re.compile(
@@ -38,6 +41,9 @@ _NAMED = re.compile(
     r"(?=[^\s\"'&,;<>]{0,60}[0-9])(?!\[redacted\])[A-Za-z0-9._~+/=!@#$%^*-]{12,500}"
 )
 _IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@:\"'<>]{0,200}:[^\s/@\"'<>]{1,500}@")
+
+_LABELLED = (("authorization", _AUTHORIZATION), ("bearer", _BEARER), *((word, _NAMED) for word in ("key", "token", "secret", "passw")))
+"""A plain word to look for first, and the shape that stands behind it."""
 
 
 class Redactor:
@@ -50,11 +56,23 @@ class Redactor:
     def __call__(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(MARK, text)
-        text = _WHOLE.sub(MARK, text)
-        text = _AUTHORIZATION.sub(rf"\1{MARK}", text)
-        text = _BEARER.sub(rf"\1{MARK}", text)
-        text = _NAMED.sub(rf"\1{MARK}", text)
-        return _IN_URL.sub(rf"\1{MARK}@", text)
+        text = _WHOLE.sub(MARK, _without_key_blocks(text))
+        lowered = text.lower()
+        for word, shape in _LABELLED:
+            if word in lowered:
+                text = shape.sub(rf"\1{MARK}", text)
+        return _IN_URL.sub(rf"\1{MARK}@", text) if "://" in text else text
 
     def __repr__(self) -> str:
         return "Redactor()"
+
+
+def _without_key_blocks(text: str) -> str:
+    """Whole blocks up to their end; of one cut off, what follows in a key's letters."""
+    parts, at = [], 0
+    while begin := _KEY_BEGIN.search(text, at):
+        closing = text.find("-----END ", begin.end(), begin.end() + 20_000)
+        end = _KEY_END.match(text, closing) if closing >= 0 else _KEY_BODY.match(text, begin.end())
+        parts += [text[at : begin.start()], MARK]
+        at = end.end() if end else begin.end()
+    return "".join([*parts, text[at:]])

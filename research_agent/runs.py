@@ -116,7 +116,7 @@ def create(out: Path, question: str, **record: Any) -> Run:
     words = re.findall(r"[a-z0-9]+", question.lower())
     slug = "-".join(words)[:40].strip("-") or "run"
     id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(2)}"
-    run = Run(out / id)
+    run = Run(out.resolve() / id)
     try:
         run.folder.mkdir(parents=True)
         run.assets.mkdir()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command
@@ -20,16 +22,16 @@ from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.calls import NO_USAGE
-from research_agent.graphs.ports import Context, Limits
+from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import ResearchState
-from research_agent.graphs.write import from_findings
-from research_agent.memory import Archive, ArchiveError
+from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import choose
-from research_agent.models.load import load_roles
+from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
-from research_agent.report import ReportInput, build
-from research_agent.runs import Run, now
-from research_agent.tools.registry import Toolbox, open_tools
+from research_agent.report import Found, Investigation, Report, build
+from research_agent.runs import Run, RunError, now
+from research_agent.search.provider import SearchFailed
+from research_agent.tools.registry import open_tools
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -59,12 +61,13 @@ class Session:
 
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
         self._run, self._config, self._control = run, config, control
-        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ("planner", "investigator", "reviewer", "writer"))))
+        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
         self._started = time.monotonic()
         self._seconds_before = 0.0
+        self._state: ResearchState = {}
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason."""
@@ -84,28 +87,40 @@ class Session:
             try:
                 return await self._work(resumed, answer)
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
-                reason = self._redact(" ".join(f"{type(error).__name__}: {error}".split()))[:500]
+                known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
+                reason = self._redact(" ".join((str(error) if known else f"{type(error).__name__}: {error}").split()))[:500]
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
-                return self._ended({}, "failed", reason, None, "")
+                return self._ended(self._state, "failed", reason, None, "")
 
     async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(_checkpointer(self._run.checkpoints))
             archive = await stack.enter_async_context(self._archive())
-            toolbox = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
+            tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            before = cast(ResearchState, (await graph.aget_state(thread)).values)
+            before = await self._reopened(graph, thread)
             self._seconds_before = before.get("seconds", 0.0)
-            context = self._context(archive, toolbox)
+            context = self._context(archive, tools)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
-            drained = await self._drive(graph, start, thread, context)
-            state = await graph.aget_state(thread)
-            values = cast(ResearchState, state.values)
+            self._state = before
+            try:
+                drained = await self._drive(graph, start, thread, context)
+            finally:
+                state = await graph.aget_state(thread)
+                self._state = values = cast(ResearchState, state.values)
             if state.interrupts:
                 self._emit({"type": "approval", "plan": values["plan"]})
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
             return self._finish(values, archive, drained)
+
+    async def _reopened(self, graph: ResearchGraph, thread: RunnableConfig) -> ResearchState:
+        """The state so far. A run that a limit or a failure ended before its plan did goes on investigating."""
+        state = await graph.aget_state(thread)
+        values = cast(ResearchState, state.values)
+        if values.get("stopped") and not state.next:
+            await graph.aupdate_state(thread, {"stopped": "", "report": {}}, as_node="open")
+        return values
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
@@ -120,8 +135,9 @@ class Session:
 
     @asynccontextmanager
     async def _archive(self) -> AsyncIterator[Archive]:
-        choice = choose(self._config.memory.embedder)
-        if choice.embedder is None and choice.reason:
+        wanted = self._config.memory.embedder
+        choice = choose(wanted, api_key=self._config.embedder_key())
+        if choice.embedder is None and wanted == "auto":
             self._emit({"type": "warning", "text": choice.reason})
         archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
         try:
@@ -129,12 +145,12 @@ class Session:
         finally:
             await archive.close()
 
-    def _context(self, archive: Archive, toolbox: Toolbox) -> Context:
+    def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
         config = self._config
         return Context(
             run=self._run.id,
             models=load_roles(config),
-            tools=toolbox.tools,
+            tools=tools,
             archive=archive,
             limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes),
             clock=self._clock,
@@ -149,40 +165,53 @@ class Session:
         return self._seconds_before + time.monotonic() - self._started
 
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
-        draft, stopped = state.get("report") or {}, state.get("stopped", "")
+        draft, stopped = state.get("report") or None, state.get("stopped", "")
         if drained:
-            stopped = f"stopped; `research-agent resume {self._run.id}` goes on"
-            findings = archive.find(kind="finding")
-            draft = from_findings(archive, state.get("plan", []), findings).model_dump() if findings else {}
-        if not draft:
-            status: Status = "incomplete" if drained else "failed"
-            return self._ended(state, status, stopped or "nothing was written", None, "")
-        status = "incomplete" if stopped else "complete"
-        report = build(
-            ReportInput(
-                question=state["question"],
-                plan=state["plan"],
-                draft=draft,
-                findings=archive.find(kind="finding"),
-                source=archive.get,
-                status=status,
-                reason=stopped,
-                failures=state.get("failures", []),
-                model="" if self._config.model_for("writer").provider == "extractive" else self._config.model_for("writer").name,
-                max_words=self._config.report.max_words,
-                finished=now(),
-            )
-        )
-        path = None
-        for name, text in report.files(self._config.report.formats).items():
-            written = self._run.write(name, text)
-            path = path or written
+            draft, stopped = None, f"stopped; `research-agent resume {self._run.id}` goes on"
+        if not draft and not archive.find(kind="finding"):
+            return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
+        status: Status = "incomplete" if stopped else "complete"
+        report = build(self._investigation(state, archive, draft, status, stopped))
+        path = self._write(report)
         self._emit({"type": "report", "path": str(path), "answer": report.answer})
         return self._ended(state, status, stopped, path, report.answer)
 
+    def _investigation(
+        self, state: ResearchState, archive: Archive, draft: dict[str, Any] | None, status: Status, reason: str
+    ) -> Investigation:
+        writer = self._config.model_for("writer")
+        findings = [
+            Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)
+            for finding in archive.find(kind="finding")
+            if (source := archive.get(finding.source))
+        ]
+        return Investigation(
+            question=state["question"],
+            plan=state["plan"],
+            draft=draft,
+            findings=findings,
+            lookup=archive.get,
+            status=status,
+            reason=reason,
+            failures=state.get("failures", []),
+            model=writer.name,
+            extractive=writer.provider == "extractive",
+            max_words=self._config.report.max_words,
+            folder=str(Path.cwd()),  # the folder search names files from here
+            finished_at=now(),
+        )
+
+    def _write(self, report: Report) -> Path:
+        """The report in the formats asked for, beside its tables; the path of the first."""
+        texts = {"md": report.markdown, "html": report.html}
+        self._run.write("sources.json", _json(report.sources))
+        self._run.write("findings.json", _json(report.findings))
+        written = [self._run.write(f"report.{name}", texts[name]) for name in self._config.report.formats]
+        return written[0]
+
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
-        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}  # type: ignore[literal-required]
+        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
         counts = {"steps": state.get("step", 0), "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,
@@ -213,4 +242,5 @@ async def _checkpointer(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
         yield saver
 
 
-__all__ = ["ArchiveError", "Result", "Session"]
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

@@ -11,6 +11,7 @@ import pytest
 from research_agent import config as config_module
 from research_agent.config import PROVIDERS, Config, ConfigError
 from research_agent.graphs import ports
+from research_agent.models import catalog
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SECRET = "sk-proj-4f9aK2mQ7xW1zR8tB3nV6yL0"
@@ -77,7 +78,7 @@ def refused(tmp_path: Path, text: str, **more: object) -> str:
         (GOOD + "scrape: {allow_hosts: ['http://127.0.0.1']}", ["scrape.allow_hosts.0", "'http://127.0.0.1'", "host:port"]),
         (GOOD + "python: {enabled: maybe}", ["python.enabled", "'maybe'", "true or false"]),
         (GOOD + "memory: {embedder: openai}", ["memory.embedder", "'openai'", "openai:NAME"]),
-        (GOOD + "memory: {also: [gone]}", ["memory.also.0", "gone", "exists"]),
+        (GOOD + "memory: {also: [gone]}", ["memory.also", "not built yet"]),
         (GOOD + "store: {vectors: 'http://h:8000'}", ["store.vectors", "'http://h:8000'", "null"]),
         (GOOD + "report: {formats: [pdf]}", ["report.formats.0", "'pdf'", "md, html"]),
         (GOOD + "report: {max_words: 0}", ["report.max_words", "0", "50 or more"]),
@@ -188,13 +189,12 @@ def test_a_config_needs_no_file(tmp_path: Path) -> None:
 
 def test_folders_are_relative_to_whoever_named_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beside, here = tmp_path / "beside", tmp_path / "here"
-    for folder in (beside / "docs", here / "docs", beside / "old"):
+    for folder in (beside / "docs", here / "docs"):
         folder.mkdir(parents=True)
     monkeypatch.chdir(here)
-    text = "question: Why?\nsearch: {folder: ./docs}\nmemory: {also: [old]}\ncache: c\n"
+    text = "question: Why?\nsearch: {folder: ./docs}\ncache: c\n"
     config = load(beside, text)
     assert config.search.folder == beside / "docs"
-    assert config.memory.also == (beside / "old",)
     assert config.cache == Path("c")
     assert load(beside, text, overrides=["search.folder=docs"]).search.folder == here / "docs"
 
@@ -266,6 +266,12 @@ def test_the_examples_load(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_roles_are_those_of_the_graph() -> None:
     assert get_args(config_module.Role) == get_args(ports.Role)
+
+
+def test_providers_are_those_of_the_catalog() -> None:
+    for provider in catalog.providers():
+        row = catalog.lookup(provider, "any")
+        assert (PROVIDERS[provider].base_url or "", PROVIDERS[provider].api_key_env) == (row.base_url, row.api_key_env)
 
 
 def test_only_the_config_reads_the_environment() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
 
 
 def context(archive: Archive, given: Model, *tools: StructuredTool, **fields: Any) -> Context:
-    roles = {role: given for role in ("planner", "investigator", "reviewer", "writer")}
+    roles = dict.fromkeys(("planner", "investigator", "reviewer", "writer"), given)
     return Context(run="r", models=roles, tools=tools or (tool("web_search", page),), archive=archive, **fields)  # type: ignore[arg-type]
 
 
@@ -189,7 +190,7 @@ async def test_the_prompt_is_append_only_between_compactions_and_never_over_the_
         events.append(event)
     sent = prompts(given)
     compactions = [event for event in events if event["type"] == "compaction"]
-    breaks = sum(not is_prefix(before, after) for before, after in zip(sent, sent[1:], strict=False))
+    breaks = sum(not is_prefix(before, after) for before, after in pairwise(sent))
     assert len(sent) == 41
     assert compactions
     assert breaks == len(compactions)
@@ -229,7 +230,8 @@ async def test_an_overflow_error_teaches_the_window(archive: Archive) -> None:
     counter = iter(range(1000))
 
     def long_page(query: str) -> Observation:
-        return Observation(documents=(Document(text=f"The figure for {query}. " + "Words of some length follow. " * 800, url=query, title=query),))
+        text = f"The figure for {query}. " + "Words of some length follow. " * 800
+        return Observation(documents=(Document(text=text, url=query, title=query),))
 
     def investigate(messages: list[BaseMessage]) -> AIMessage:
         if sum(len(str(message.content)) for message in messages) > 40_000:
@@ -244,7 +246,7 @@ async def test_an_overflow_error_teaches_the_window(archive: Archive) -> None:
     assert [item["status"] for item in state["plan"]] == ["done"]
 
 
-async def test_a_model_that_is_gone_leaves_a_report_of_what_was_found(archive: Archive) -> None:
+async def test_a_model_that_is_gone_leaves_what_was_found_to_the_writer(archive: Archive) -> None:
     noting = tool("note", lambda query: Observation(finding=Finding(claim="It is 42.", quote="is 42", source=archive.get("S100").id)))  # type: ignore[union-attr]
 
     def investigate(messages: list[BaseMessage]) -> AIMessage:
@@ -314,7 +316,7 @@ async def test_secrets_reach_neither_the_prompt_nor_the_archive(archive: Archive
     )
     redacting = replace(context(archive, given, leaky), redact=lambda text: text.replace("hunter2", "[redacted]"))
     state = await build_research_graph().ainvoke({"question": "What of hunter2?"}, context=redacting)
-    assert "hunter2" not in json.dumps({key: value for key, value in state.items()})
+    assert "hunter2" not in json.dumps(state)
     assert all("hunter2" not in segment.text + segment.url for segment in archive.segments())
     assert "hunter2" not in "".join(str(message.content) for message in prompts(given)[-1])
 

@@ -245,6 +245,23 @@ async def test_a_named_host_is_fetched_and_its_redirects_followed() -> None:
     assert got.body == "ü".encode()
 
 
+@pytest.mark.parametrize("name", ["::1", "[::1]", "[::1]:{port}"])
+async def test_an_ipv6_host_is_named_with_or_without_brackets(name: str) -> None:
+    async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(hello, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = server.sockets[0].getsockname()[1]
+    async with server, Client(allow_hosts=[name.format(port=port)]) as client:
+        assert (await client.get(f"http://[::1]:{port}/")).body == b"hi"
+
+
 async def test_an_error_status_is_an_answer() -> None:
     with Site() as site:
         async with Client(allow_hosts=["127.0.0.1"]) as client:

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import Field
@@ -42,7 +43,7 @@ class ScriptedModel(BaseChatModel):
         self.prompts.append(list(messages))
         message = self.script(messages, kwargs)
         calls = [
-            {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": n, "type": "tool_call_chunk"}
+            tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=n)
             for n, call in enumerate(message.tool_calls)
         ]
         yield ChatGenerationChunk(

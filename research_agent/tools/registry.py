@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_core.tools import BaseTool
@@ -16,8 +17,7 @@ from research_agent.runs import Run
 from research_agent.search.provider import Provider
 
 if TYPE_CHECKING:
-    import httpx
-
+    from research_agent.net import Client
     from research_agent.search.folder import FolderSearch
 
 
@@ -32,14 +32,9 @@ class Parts:
     config: Config
     run: Run
     archive: Archive
-    client: httpx.AsyncClient
+    client: Client
     providers: tuple[Provider, ...]
     folder: FolderSearch | None
-
-
-@dataclass(frozen=True, slots=True)
-class Toolbox:
-    tools: tuple[BaseTool, ...]
 
 
 def _web_search(parts: Parts) -> BaseTool:
@@ -85,24 +80,40 @@ TOOLS: dict[str, Callable[[Parts], BaseTool]] = {
 
 
 @asynccontextmanager
-async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[[Event], None]) -> AsyncIterator[Toolbox]:
-    """The run's tools, their clients open. The search folder is indexed first, with its progress as events."""
-    from research_agent.net import open_client
-    from research_agent.search.registry import open_providers
+async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[[Event], None]) -> AsyncIterator[tuple[BaseTool, ...]]:
+    """The run's tools, their clients open. The search folder is indexed first, with its progress as events. Raises SearchFailed."""
+    from research_agent.net import Client
+    from research_agent.search.folder import FolderSearch
+    from research_agent.search.registry import PROVIDERS, SearchOptions
 
-    async with open_client(allow_hosts=config.scrape.allow_hosts) as client, open_providers(config.search, config.cache) as providers:
-        folder = next((provider for provider in providers if provider.name == "folder"), None)
+    search = config.search
+    options = SearchOptions(searxng_url=search.searxng_url or "", folder=search.folder or Path(), cache=config.cache, runs=config.out)
+    providers = tuple(PROVIDERS[name](options) for name in search.providers)
+    folder = next((provider for provider in providers if isinstance(provider, FolderSearch)), None)
+    async with Client(allow_hosts=config.scrape.allow_hosts) as client:
         if folder is not None:
-            skipped = await folder.refresh(lambda done, total, path: emit({"type": "index", "done": done, "total": total, "path": path}))
-            for item in skipped:
-                emit({"type": "warning", "text": f"skipped {item.path}: {item.reason}"})
-        parts = Parts(config=config, run=run, archive=archive, client=client, providers=tuple(providers), folder=folder)
-        tools = []
-        for name, make in TOOLS.items():
-            if name == "python" and not config.python.enabled:
-                continue
-            try:
-                tools.append(make(parts))
-            except Unavailable as reason:
-                emit({"type": "warning", "text": str(reason)})
-        yield Toolbox(tuple(tools))
+            await _index(folder, emit)
+        parts = Parts(config=config, run=run, archive=archive, client=client, providers=providers, folder=folder)
+        try:
+            yield tuple(_made(parts, emit))
+        finally:
+            if folder is not None:
+                folder.close()
+
+
+async def _index(folder: FolderSearch, emit: Callable[[Event], None]) -> None:
+    def progress(done: int, total: int, path: str) -> None:
+        emit({"type": "index", "done": done, "total": total, "path": path})
+
+    for path, reason in await folder.refresh(progress):
+        emit({"type": "warning", "text": f"skipped {path}: {reason}"})
+
+
+def _made(parts: Parts, emit: Callable[[Event], None]) -> Iterator[BaseTool]:
+    for name, make in TOOLS.items():
+        if name == "python" and not parts.config.python.enabled:
+            continue
+        try:
+            yield make(parts)
+        except Unavailable as reason:
+            emit({"type": "warning", "text": str(reason)})

@@ -53,7 +53,7 @@ async def _open(open_file: OpenFile, path: str) -> Document:
         return await open_file(path)
     except (LookupError, OSError) as error:
         raise ToolException(
-            f"no such file: {path}. Give a path as a search result shows it, or an address that starts with https://"
+            f"not opened: {error}. Give a path as search results show it, or an address that starts with https://"
         ) from error
     except Unreadable as error:
         raise ToolException(f"{path} cannot be read: {error}") from error

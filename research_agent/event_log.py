@@ -1,0 +1,56 @@
+"""The event log of a run: `events.jsonl`, a JSON object a line, redacted, on disk as soon as it happened."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from research_agent.events import STREAMED_ONLY, Event
+
+_LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
+"""JSON lets them stand; a reader that splits lines does not."""
+
+
+class EventLog:
+    """Appends events; what is only streamed is left out. Several may write to one file: each line is one write."""
+
+    def __init__(self, path: Path, redact: Callable[[str], str] = str) -> None:
+        self._path, self._redact = path, redact
+        self._whole = False
+
+    def write(self, event: Event) -> None:
+        if event["type"] in STREAMED_ONLY:
+            return
+        stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **self._plain(event)}
+        line = json.dumps(stamped, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) + "\n"
+        # A lone surrogate becomes the JSON escape that it is.
+        self._append(line.encode("utf-8", "backslashreplace"))
+
+    def _append(self, line: bytes) -> None:
+        file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if not self._whole:
+                size = os.fstat(file).st_size
+                if size and os.pread(file, 1, size - 1) != b"\n":
+                    line = b"\n" + line  # the run was killed in the middle of a line
+                self._whole = True
+            while line:
+                line = line[os.write(file, line) :]
+        finally:
+            os.close(file)
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._redact(value)
+        if isinstance(value, dict):
+            return {self._redact(str(key)): self._plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._plain(item) for item in value]
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        return value if value is None or isinstance(value, bool | int) else self._redact(str(value))

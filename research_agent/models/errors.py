@@ -1,0 +1,148 @@
+"""What hosts answer when they refuse, as one `ModelCallError` with a kind and one line."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from research_agent.graphs.ports import ModelCallError, ModelErrorKind
+
+MAX_REASON_CHARS = 300
+
+# In the order they are tried: a quota error also says 429, an overflow also says 400.
+_WORDINGS: dict[ModelErrorKind, tuple[str, ...]] = {
+    "quota": (
+        "exceeded_current_quota|insufficient_quota|insufficient_user_quota|exceeded your current quota|quota exhausted",
+        "insufficient[ _]balance|insufficient[ _]credits?|credit balance is too low|billing_not_active",
+        "account .{0,40}(suspended|in arrears)",
+    ),
+    "overflow": (
+        "context_length_exceeded|exceeded model token limit|maximum context length|context window|context[ _]size|context length",
+        "prompt is too long|input is too long|input token count.{0,40}exceeds|input tokens exceed|maximum prompt length",
+        "reduce the length of the (messages|prompt|input)|max_model_len|longer than the model's context|request_too_large",
+        "exceeds? the (model's )?max(imum)? (input|sequence|token)",
+    ),
+    "overloaded": (r"engine_overloaded|\boverloaded|insufficient_system_resource|at capacity|server is busy",),
+    "content_filter": (
+        "content_filter|content[ _]policy|content management policy|high risk|inappropriate content|flagged|data_inspection_failed",
+    ),
+    "auth": ("invalid_authentication|incorrect_api_key|invalid_api_key|invalid api key|authentication_error|permission_denied",),
+    "rate_limit": ("rate_limit|rate limit|too many requests|max (organization )?(concurrency|rpm|tpm|tpd)",),
+}
+_KINDS = {kind: re.compile("|".join(wordings), re.IGNORECASE) for kind, wordings in _WORDINGS.items()}
+_RATE_WORDS = re.compile(r"per (minute|day|second)|\b[rt]p[md]\b|rate_limit|rate limit", re.IGNORECASE)
+_WAIT = re.compile(r"(?:try again|retry)\s+(?:after|in)\s+(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|s)?", re.IGNORECASE)
+_WINDOW = (
+    re.compile(r"token limit:?\s*(\d{4,})", re.IGNORECASE),
+    re.compile(r"maximum (?:context|prompt) length (?:is|of)\s*(\d{4,})", re.IGNORECASE),
+    re.compile(r"context (?:window|length|size)[^.\d]{0,40}?\(?(\d{4,})", re.IGNORECASE),
+    re.compile(r">\s*(\d{4,})\s*maximum", re.IGNORECASE),
+    re.compile(r"max_model_len[^\d]{0,12}(\d{4,})", re.IGNORECASE),
+)
+
+
+def from_exception(error: Exception, *, host: str, secret: str = "") -> ModelCallError:
+    """An error of an SDK or of the connection. `secret` is struck out: hosts echo keys."""
+    status, response = getattr(error, "status_code", None), getattr(error, "response", None)
+    if isinstance(status, int) and response is not None:  # openai's and anthropic's SDK name them alike
+        return from_answer(status, response.text, host=host, headers=response.headers, secret=secret)
+    body = getattr(error, "body", None)
+    if body:  # an error sent inside a stream
+        return from_answer(200, json.dumps(body, default=str), host=host, secret=secret)
+    cause = error.__cause__ or error
+    if "timeout" in f"{type(error).__name__} {type(cause).__name__}".lower():
+        return ModelCallError(f"{host}: no answer in time", "network")
+    return ModelCallError(_line(f"{host}: connection failed: {str(cause) or type(cause).__name__}", secret), "network")
+
+
+def from_answer(status: int, body: str, *, host: str, headers: Mapping[str, str] | None = None, secret: str = "") -> ModelCallError:
+    """An error a host answered with, or sent inside a stream (`status` 200)."""
+    message, type_ = _read(body)
+    text = f"{type_} {message}"
+    kind = _kind(status, text)
+    reason = _line(f"{host}: {status if status != 200 else 'error in the stream'}: {message or type_ or 'no reason given'}", secret)
+    wait = _retry_after_s(headers or {}, message) if kind in ("rate_limit", "overloaded", "network") else None
+    return ModelCallError(reason, kind, retry_after_s=wait, window_tokens=_window(message) if kind == "overflow" else None)
+
+
+def _kind(status: int, text: str) -> ModelErrorKind:
+    if status == 402:
+        return "quota"
+    for kind, pattern in _KINDS.items():
+        if pattern.search(text) and not (kind == "overflow" and (status == 429 or _RATE_WORDS.search(text))):
+            return kind
+    if status in (401, 403):
+        return "auth"
+    if status == 413:
+        return "overflow"
+    if status == 429:
+        return "rate_limit"
+    if status in (408, 409, 425):
+        return "network"
+    return "overloaded" if status >= 500 or status == 200 else "bad_request"
+
+
+def _read(body: str) -> tuple[str, str]:
+    """Message and type of an error body: `{error: {type, message}}`, its variants, or a page of HTML."""
+    try:
+        data: Any = json.loads(body)
+    except json.JSONDecodeError:
+        title = re.search(r"<title[^>]*>(.*?)</title>", body, re.IGNORECASE | re.DOTALL)
+        return (title[1] if title else re.sub(r"<[^>]+>", " ", body)), ""
+    if isinstance(data, list) and data:
+        data = data[0]
+    if not isinstance(data, dict):
+        return str(data), ""
+    error = data.get("error") or data
+    if isinstance(error, str):
+        return error, ""
+    if not isinstance(error, dict):
+        return body, ""
+    message = error.get("message") or error.get("detail") or error.get("msg") or ""
+    metadata = error.get("metadata") or {}
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None  # an aggregator's own words are "Provider returned error"
+    parts = [message if isinstance(message, str) else json.dumps(message), raw if isinstance(raw, str) else ""]
+    names = [str(error[key]) for key in ("type", "code", "status") if error.get(key)]
+    return " ".join(part for part in parts if part), " ".join(names)
+
+
+def _retry_after_s(headers: Mapping[str, str], message: str) -> float | None:
+    if ms := headers.get("retry-after-ms"):
+        return _number(ms, scale=0.001)
+    if after := headers.get("retry-after"):
+        seconds = _number(after)
+        return seconds if seconds is not None else _until(after)
+    if found := _WAIT.search(message):
+        unit = (found[2] or "s").lower()
+        return float(found[1]) * (0.001 if unit == "ms" else 60 if unit.startswith("m") else 1)
+    return None
+
+
+def _number(text: str, *, scale: float = 1.0) -> float | None:
+    try:
+        return max(0.0, float(text) * scale)
+    except ValueError:
+        return None
+
+
+def _until(date: str) -> float | None:
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _window(message: str) -> int | None:
+    plain = re.sub(r"(?<=\d),(?=\d{3})", "", message)
+    return next((int(found[1]) for pattern in _WINDOW if (found := pattern.search(plain))), None)
+
+
+def _line(text: str, secret: str) -> str:
+    if secret:
+        text = text.replace(secret, "***")
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_REASON_CHARS else text[: MAX_REASON_CHARS - 1] + "…"

@@ -1,0 +1,164 @@
+"""What goes on the wire: a payload made fit for one host. Pure, and the same for the same messages, so that prefixes stay."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from .answer import REASONING, REASONING_DETAILS, REASONING_FIELD, Asked
+from .catalog import Row
+
+Wire = dict[str, Any]
+
+_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens")
+_KIMI_ID = re.compile(r"^functions\.[\w-]+:\d+$")
+
+
+def asked(payload: Mapping[str, Any]) -> Asked:
+    names = frozenset(str((tool.get("function") or tool).get("name", "")) for tool in payload.get("tools") or ())
+    return Asked(tools=names, structured=bool(payload.get("response_format")))
+
+
+def fit(payload: Wire, messages: Sequence[BaseMessage], row: Row, *, origin: str) -> Wire:
+    """The payload as the host of `row` takes it. `messages` are what `payload["messages"]` was made from, one for one."""
+    for message, wire in zip(messages, payload["messages"], strict=True):
+        if isinstance(message, AIMessage):
+            _assistant(message, wire, row, origin)
+    _ids(payload["messages"], row)
+    _choice(payload, row)
+    _format(payload, row)
+    _limits(payload, row)
+    if row.typed_schemas:
+        payload["tools"] = [_typed_tool(tool) for tool in payload["tools"]] if payload.get("tools") else None
+    payload = {name: value for name, value in payload.items() if value is not None}
+    return {**row.body, **payload, **row.fixed}
+
+
+def _assistant(message: AIMessage, wire: Wire, row: Row, origin: str) -> None:
+    if isinstance(wire.get("content"), list):
+        wire["content"] = "".join(block.get("text", "") for block in wire["content"] if isinstance(block, dict))
+    for call in wire.get("tool_calls") or ():
+        call["function"]["arguments"] = _json(call["function"].get("arguments"))
+    own = message.response_metadata.get("model_provider") == origin
+    thought = message.additional_kwargs.get(REASONING)
+    came_as = message.additional_kwargs.get(REASONING_FIELD) or row.reasoning_field
+    if own and (details := message.additional_kwargs.get(REASONING_DETAILS)):
+        wire[REASONING_DETAILS] = details
+    if own and isinstance(thought, str):
+        if came_as == "think":
+            wire["content"] = f"<think>{thought}</think>{wire.get('content') or ''}"
+        else:
+            wire[came_as] = thought
+    elif row.needs_reasoning and wire.get("tool_calls"):
+        wire[row.reasoning_field] = ""  # another model's thought, or none: the field must be there
+    if wire.get("tool_calls") and not wire.get("content"):
+        wire.pop("content", None)
+
+
+def _json(arguments: Any) -> str:
+    """Arguments of a rejected call are no JSON, and templates parse them: the model is told by the call's result."""
+    try:
+        return arguments if isinstance(json.loads(arguments), dict) else "{}"
+    except (TypeError, json.JSONDecodeError):
+        return "{}"
+
+
+def _ids(wires: Sequence[Wire], row: Row) -> None:
+    """Ids stay verbatim, but for two kinds: one used before (models count from what they see), and one foreign to self-hosted Kimi."""
+    used: set[str] = set()
+    now: dict[str, str] = {}
+    count = 0
+    for wire in wires:
+        for call in wire.get("tool_calls") or ():
+            old = str(call.get("id") or "")
+            kept = bool(old) and old not in used and (row.call_ids == "verbatim" or bool(_KIMI_ID.match(old)))
+            new = old if kept else _fresh(call["function"]["name"], count, used)
+            used.add(new)
+            call["id"] = now[old] = new
+            count += 1
+        if wire.get("role") == "tool":
+            wire["tool_call_id"] = now.get(wire["tool_call_id"], wire["tool_call_id"])
+
+
+def _fresh(name: str, count: int, used: set[str]) -> str:
+    while f"functions.{name}:{count}" in used:
+        count += 1
+    return f"functions.{name}:{count}"
+
+
+def _choice(payload: Wire, row: Row) -> None:
+    choice = payload.get("tool_choice")
+    if choice is None:
+        return
+    asked_for = choice if isinstance(choice, str) else "named"
+    if not payload.get("tools"):
+        del payload["tool_choice"]
+    elif asked_for not in row.tool_choice:
+        payload["tool_choice"] = "auto"  # a forced call is a 400 while the model thinks
+
+
+def _format(payload: Wire, row: Row) -> None:
+    wanted = payload.get("response_format")
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema" or row.structured == "json_schema":
+        return
+    schema = json.dumps(wanted["json_schema"]["schema"], ensure_ascii=False)
+    _append(payload["messages"], f"Answer with one JSON object that fits this JSON schema, and with nothing else:\n{schema}")
+    if row.structured == "json_object":
+        payload["response_format"] = {"type": "json_object"}
+    else:
+        del payload["response_format"]
+
+
+def _append(wires: list[Wire], text: str) -> None:
+    last = wires[-1] if wires else {}
+    if last.get("role") != "user":
+        wires.append({"role": "user", "content": text})
+    elif isinstance(last["content"], list):
+        last["content"] = [*last["content"], {"type": "text", "text": text}]
+    else:
+        last["content"] = f"{last['content']}\n\n{text}"
+
+
+def _limits(payload: Wire, row: Row) -> None:
+    given = [payload.pop(name) for name in _OUTPUT_LIMITS if payload.get(name) is not None]
+    payload[row.max_tokens_field] = min(given) if given else row.max_output_tokens
+
+
+def _typed_tool(tool: Wire) -> Wire:
+    function = tool.get("function") or {}
+    return {**tool, "function": {**function, "parameters": typed(function.get("parameters") or {"type": "object", "properties": {}})}}
+
+
+def typed(schema: Mapping[str, Any]) -> Wire:
+    """A JSON schema with a type on every property: some hosts refuse a schema without."""
+    out = dict(schema)
+    if "allOf" in out and len(out["allOf"]) == 1:
+        out |= out.pop("allOf")[0]
+    if "oneOf" in out:
+        out["anyOf"] = out.pop("oneOf")
+    if "anyOf" in out:
+        out["anyOf"] = [typed(part) for part in out["anyOf"]]
+        out.pop("type", None)  # it stands in the alternatives, or is refused
+    elif "type" not in out and "$ref" not in out:
+        out["type"] = _type_of(out)
+    if "properties" in out:
+        out["properties"] = {name: typed(part) for name, part in out["properties"].items()}
+    if isinstance(out.get("items"), Mapping):
+        out["items"] = typed(out["items"])
+    elif out.get("type") == "array":
+        out["items"] = {"type": "string"}
+    return out
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    if "properties" in schema:
+        return "object"
+    if "items" in schema:
+        return "array"
+    values = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
+    names = {bool: "boolean", int: "integer", float: "number"}
+    return names.get(type(values[0]), "string") if values else "string"

@@ -1,0 +1,105 @@
+"""What Claude and GPT, spoken to by their own interfaces, have in common with the rest: one error, and no thought of another model's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+from research_agent.graphs.ports import ModelCallError
+
+from .errors import from_exception
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+
+
+class VendorModel(BaseChatModel):
+    """Stands before a vendor's LangChain class. A subclass names `maker`, `host` and its SDK's errors."""
+
+    maker: str = ""
+    """As LangChain marks its messages: `anthropic`, `openai`."""
+    host: str = ""
+
+    def errors(self) -> tuple[type[Exception], ...]:
+        raise NotImplementedError
+
+    def secret(self) -> str:
+        raise NotImplementedError
+
+    def ends(self, chunk: ChatGenerationChunk) -> bool:
+        """True for the chunk that says how the answer ended."""
+        raise NotImplementedError
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
+    ) -> ChatResult:
+        try:
+            return super()._generate(adopted(messages, self.maker), stop, run_manager, **kwargs)  # type: ignore[safe-super]
+        except self.errors() as error:
+            raise self._failed(error) from None
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        try:
+            return await super()._agenerate(adopted(messages, self.maker), stop, run_manager, **kwargs)
+        except self.errors() as error:
+            raise self._failed(error) from None
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        ended = False
+        try:
+            for chunk in super()._stream(adopted(messages, self.maker), stop, run_manager, **kwargs):
+                ended = ended or self.ends(chunk)
+                yield chunk
+        except self.errors() as error:
+            raise self._failed(error) from None
+        self._whole(ended)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        ended = False
+        try:
+            async for chunk in super()._astream(adopted(messages, self.maker), stop, run_manager, **kwargs):
+                ended = ended or self.ends(chunk)
+                yield chunk
+        except self.errors() as error:
+            raise self._failed(error) from None
+        self._whole(ended)
+
+    def _failed(self, error: Exception) -> ModelCallError:
+        return from_exception(error, host=self.host, secret=self.secret())
+
+    def _whole(self, ended: bool) -> None:
+        if not ended:
+            raise ModelCallError(f"{self.host}: the stream stopped before the answer was finished", "network")
+
+
+def adopted(messages: Sequence[BaseMessage], maker: str) -> list[BaseMessage]:
+    """A conversation as `maker`'s models may see it: of other models' turns the text and the calls, and ids in a form it takes."""
+    return [_adopted(message, maker) for message in messages]
+
+
+def _adopted(message: BaseMessage, maker: str) -> BaseMessage:
+    if isinstance(message, ToolMessage):
+        return message.model_copy(update={"tool_call_id": _UNSAFE.sub("_", message.tool_call_id)})
+    if not isinstance(message, AIMessage) or message.response_metadata.get("model_provider") == maker:
+        return message
+    calls = [{**call, "id": _UNSAFE.sub("_", call["id"] or "")} for call in message.tool_calls]
+    return AIMessage(content=str(message.text), tool_calls=calls)

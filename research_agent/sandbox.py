@@ -1,0 +1,299 @@
+"""Runs Python code that nobody vouches for, in bubblewrap: no network, a read-only system, a folder of its own, and limits.
+
+As a plain user one bubblewrap does it. As root there are two: the outer one, with root's rights, makes the view (the interpreter may
+stand under a closed home) and hands over to `nobody`; the inner one takes away every right and the way back. Only so do the limits on
+processes bite: the kernel does not count root's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_NOBODY = 65534
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+_WORKSPACE = "/workspace"
+_CODE = "/run/main.py"
+_PACKAGES = "/packages"
+_WATCH_S = 0.2
+_ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": _WORKSPACE,
+    "TMPDIR": "/tmp",  # noqa: S108 -- the sandbox's own
+    "LANG": "C.UTF-8",
+    "PYTHONPATH": f"{_WORKSPACE}:{_PACKAGES}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",  # what was printed before a limit struck is kept
+    "MPLBACKEND": "Agg",
+    "MPLCONFIGDIR": "/tmp",  # noqa: S108
+    "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space, which is limited
+    "OMP_NUM_THREADS": "1",
+}
+
+
+Files = dict[str, tuple[int, int]]
+"""Size and time of change of regular files, by their path in the folder. Links are not followed, out of it or anywhere."""
+
+
+class SandboxFailed(Exception):
+    """The sandbox could not be set up: one line. The code did not run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    wall_s: float = 60.0
+    cpu_s: int = 60
+    """Of each process."""
+    memory_mb: int = 1024
+    """Of each process, and of all together."""
+    processes: int = 48
+    file_mb: int = 64
+    """Of one file."""
+    folder_mb: int = 512
+    folder_files: int = 10_000
+    output_chars: int = 20_000
+    """Of stdout and stderr each; more loses its middle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What came of it."""
+
+    status: int
+    """The exit status; 128 and the signal's number if one ended it."""
+    stdout: str
+    stderr: str
+    stopped: str
+    """The limit that was reached, in words; empty if none was."""
+    files: tuple[str, ...]
+    """Regular files in the folder that are new or changed, by their path in it."""
+    seconds: float
+
+
+@functools.cache
+def available() -> str | None:
+    """Why code cannot be run on this machine; None if it can. Tries it once, which takes 50 ms."""
+    if sys.platform != "linux":
+        return "bubblewrap, the sandbox, is for Linux"
+    missing = [name for name in ("bwrap", "prlimit", "setpriv") if shutil.which(name, path=_PATH) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}" + (" (package bubblewrap)" if "bwrap" in missing else "")
+    command = _command(folder=None, code_fd=None, limits=Limits())
+    try:
+        tried = subprocess.run(  # noqa: S603 -- every word of the command is ours
+            command, env={"PATH": _PATH}, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "bubblewrap did not start in 10 s"
+    said = tried.stderr.decode(errors="replace").strip().splitlines()
+    return None if tried.returncode == 0 else f"bubblewrap cannot run here: {said[0] if said else f'status {tried.returncode}'}"
+
+
+async def run(code: str, folder: Path, *, limits: Limits | None = None) -> Ran:
+    """Runs `code` with `folder` as its working directory, the one place whose files stay. Raises SandboxFailed."""
+    limits = limits or Limits()
+    before = await asyncio.to_thread(_prepared, folder)
+    started = time.monotonic()
+    with _handed_over(code) as file:
+        process = await asyncio.create_subprocess_exec(
+            *_command(folder=folder, code_fd=file.fileno(), limits=limits),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": _PATH},  # without an environment of its own, /proc would show ours
+            pass_fds=(file.fileno(),),
+        )
+    assert process.stdout is not None  # noqa: S101 -- for the type
+    assert process.stderr is not None  # noqa: S101
+    output = asyncio.gather(_clipped(process.stdout, limits.output_chars), _clipped(process.stderr, limits.output_chars), process.wait())
+    try:
+        stopped = await _watch(process.pid, output, folder, before, limits)
+    finally:
+        if process.returncode is None:
+            process.kill()  # the kernel ends all that is in it: its processes hang on this one
+        stdout, stderr, status = await output
+    if status and not stdout and re.fullmatch(r"(?:bwrap|setpriv|prlimit): .*\n", stderr):
+        raise SandboxFailed(f"the sandbox could not be set up: {stderr.strip()}")
+    status = status if status >= 0 else 128 - status
+    if not stopped and status == 128 + 24:
+        stopped = f"its {limits.cpu_s} s of CPU time were used up"
+    after = await asyncio.to_thread(_files, folder)
+    changed = tuple(sorted(name for name, state in after.items() if before.get(name) != state))
+    return Ran(status=status, stdout=stdout, stderr=stderr, stopped=stopped, files=changed, seconds=time.monotonic() - started)
+
+
+def _prepared(folder: Path) -> Files:
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.getuid() == 0:
+        os.chown(folder, _NOBODY, _NOBODY)
+    return _files(folder)
+
+
+def _handed_over(code: str) -> BinaryIO:
+    """A file without a name, in memory."""
+    file = os.fdopen(os.memfd_create("code"), "w+b")
+    file.write(code.encode("utf-8", "surrogatepass"))
+    file.seek(0)
+    return file
+
+
+def _command(*, folder: Path | None, code_fd: int | None, limits: Limits) -> list[str]:
+    """The whole command line. Without a folder and code it is a trial."""
+    python = [str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"), "-P", "-s"]
+    view = _system() + _environment()
+    if folder is not None and code_fd is not None:
+        view += ["--bind", str(folder.resolve()), _WORKSPACE, "--chdir", _WORKSPACE]
+        view += ["--perms", "0444", "--ro-bind-data", str(code_fd), _CODE]
+        python += [_CODE]
+    else:
+        python += ["-c", "pass"]
+    view += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    mb = 2**20
+    limited = [
+        "prlimit",
+        f"--as={limits.memory_mb * mb}",
+        f"--cpu={limits.cpu_s}:{limits.cpu_s + 1}",
+        f"--fsize={limits.file_mb * mb}",
+        f"--nproc={limits.processes}",
+        "--nofile=256",
+        "--core=0",
+        "--",
+        *python,
+    ]
+    apart = [
+        "--die-with-parent",
+        "--new-session",
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
+    powerless = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY), "--cap-drop", "ALL", "--disable-userns"]
+    bwrap = ["bwrap", *apart, "--hostname", "sandbox"]
+    if os.getuid() != 0:
+        return [*bwrap, *powerless, *view, "--", *limited]
+    nobody = [
+        "setpriv",
+        f"--reuid={_NOBODY}",
+        f"--regid={_NOBODY}",
+        "--clear-groups",
+        "--no-new-privs",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+    ]
+    inner = ["bwrap", "--die-with-parent", *powerless, "--dev-bind", "/", "/", *(["--chdir", _WORKSPACE] if folder else [])]
+    return [*bwrap, *view, "--", *nobody, "--", *inner, "--", *limited]
+
+
+def _system() -> list[str]:
+    """What the code sees: the system's programs, this interpreter and its packages, read-only; devices, processes, scratch of its own."""
+    view = ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        path = Path("/") / name
+        if path.is_symlink():
+            view += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            view += ["--ro-bind", str(path), str(path)]
+    view += ["--perms", "0755", "--dir", "/etc"]
+    for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "fonts"):
+        view += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    prefix = Path(sys.base_prefix).resolve()
+    if not prefix.is_relative_to("/usr"):
+        for parent in reversed(
+            prefix.parents[:-1]
+        ):  # a home is closed to others: here its name leads to the interpreter, and to nothing else
+            view += ["--perms", "0755", "--dir", str(parent)]
+        view += ["--ro-bind", str(prefix), str(prefix)]
+    if sys.prefix != sys.base_prefix:
+        view += ["--ro-bind", sysconfig.get_path("purelib"), _PACKAGES]
+    view += ["--proc", "/proc", "--dev", "/dev"]
+    for scratch in ("/tmp", "/dev/shm"):  # noqa: S108 -- the sandbox's own
+        view += ["--perms", "1777", "--size", str(64 * 2**20), "--tmpfs", scratch]
+    return view
+
+
+def _environment() -> list[str]:
+    return ["--clearenv", *(word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value))]
+
+
+def _files(folder: Path) -> Files:
+    found: Files = {}
+    for entry in _walk(str(folder)):
+        try:
+            state = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        found[os.path.relpath(entry.path, folder)] = (state.st_blocks * 512, state.st_mtime_ns)
+    return found
+
+
+def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield entry
+    except (FileNotFoundError, PermissionError):  # removed, or closed by the code, while we look
+        return
+
+
+async def _watch(pid: int, output: asyncio.Future[tuple[str, str, int]], folder: Path, before: Files, limits: Limits) -> str:
+    """Waits for the end. Returns the limit that was reached, if one was, of those that the kernel does not keep for us."""
+    deadline = time.monotonic() + limits.wall_s
+    most_bytes = max(limits.folder_mb * 2**20, sum(size for size, _ in before.values()))
+    most_files = max(limits.folder_files, len(before))
+    while True:
+        left_s = deadline - time.monotonic()
+        done, _ = await asyncio.wait([output], timeout=max(0.0, min(_WATCH_S, left_s)))
+        if done:
+            return ""
+        if left_s <= 0:
+            return f"it took longer than {limits.wall_s:g} s"
+        files = await asyncio.to_thread(_files, folder)
+        if sum(size for size, _ in files.values()) > most_bytes:
+            return f"its files take more than {limits.folder_mb} MB"
+        if len(files) > most_files:
+            return f"it keeps more than {limits.folder_files} files"
+        if _resident_bytes(pid) > limits.memory_mb * 2**20:
+            return f"its processes take more than {limits.memory_mb} MB together"
+
+
+def _resident_bytes(pid: int) -> int:
+    """Of a process and all below it. One that ends while we look counts nothing."""
+    total = 0
+    try:
+        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return total
+    return total + sum(_resident_bytes(int(child)) for child in children)
+
+
+async def _clipped(stream: asyncio.StreamReader, chars: int) -> str:
+    """A stream to its end, head and tail kept."""
+    head, tail, left_out = bytearray(), bytearray(), 0
+    half = chars // 2
+    while piece := await stream.read(65_536):
+        room = half - len(head)
+        head += piece[:room] if room > 0 else b""
+        tail += piece[max(0, room) :]
+        if len(tail) > half:
+            left_out += len(tail) - half
+            del tail[:-half]
+    if not left_out:
+        return bytes(head + tail).decode(errors="replace")
+    return f"{head.decode(errors='replace')}\n[... {left_out:,} bytes left out ...]\n{tail.decode(errors='replace')}"

@@ -1,0 +1,80 @@
+"""Claude and GPT by their own interfaces: what holds without a server of theirs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from pydantic import SecretStr
+
+from research_agent.graphs.calls import usage_of
+from research_agent.graphs.ports import ModelCallError
+from research_agent.models.load import CannotLoad, Settings, load
+from research_agent.models.vendor import adopted
+from research_agent.testing.host import ScriptedHost
+
+VENDORS = [("anthropic", "claude-sonnet-5-5"), ("openai", "gpt-5")]
+
+
+def kimi_turn() -> list[Any]:
+    call = {"name": "search", "args": {"query": "x"}, "id": "functions.search:0", "type": "tool_call"}
+    thought = {"reasoning_content": "private", "reasoning_field": "reasoning_content"}
+    said = AIMessage("I search.", tool_calls=[call], additional_kwargs=thought, response_metadata={"model_provider": "moonshot:host:kimi"})
+    return [HumanMessage("Q"), said, ToolMessage("found", tool_call_id="functions.search:0")]
+
+
+def test_another_models_turn_is_told_without_its_thought_and_with_an_id_that_is_taken() -> None:
+    question, said, result = adopted(kimi_turn(), "anthropic")
+    assert isinstance(said, AIMessage)
+    assert isinstance(result, ToolMessage)
+    assert said.text == "I search."
+    assert "private" not in json.dumps([m.model_dump(mode="json") for m in (question, said, result)])
+    assert said.tool_calls[0]["id"] == result.tool_call_id == "functions_search_0"
+
+
+def test_a_models_own_turn_is_left_as_it_is() -> None:
+    blocks = [{"type": "thinking", "thinking": "T", "signature": "sig"}, {"type": "text", "text": "A"}]
+    own = AIMessage(blocks, response_metadata={"model_provider": "anthropic"})
+    assert adopted([own], "anthropic") == [own]
+
+
+@pytest.mark.parametrize(("provider", "name"), VENDORS)
+async def test_a_refusal_is_the_same_error_as_everywhere(provider: str, name: str) -> None:
+    secret = "sk-very-secret-1234567890"
+    with ScriptedHost([], key="another") as host:  # it serves no such path: 404
+        params = {"use_responses_api": True} if provider == "openai" else {}
+        model = load(Settings(provider=provider, name=name, base_url=host.base_url, api_key=SecretStr(secret), params=params))
+        with pytest.raises(ModelCallError) as caught:
+            await model.chat.ainvoke("Q")
+    assert caught.value.kind == "bad_request"
+    with pytest.raises(ModelCallError) as gone:
+        await model.chat.ainvoke("Q")
+    assert gone.value.kind == "network"
+    assert secret not in caught.value.reason + gone.value.reason + repr(model)
+
+
+def test_gpt_at_another_host_is_spoken_to_by_chat_completions() -> None:
+    own, proxied = (load(Settings(provider="openai", name="gpt-5", base_url=url)).chat for url in (None, "http://127.0.0.1:4000/v1"))
+    assert type(own).__name__ == "Gpt"
+    assert type(proxied).__name__ == "ReasoningChatModel"
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain_anthropic", None)
+    monkeypatch.delitem(sys.modules, "research_agent.models.claude", raising=False)
+    with pytest.raises(CannotLoad, match=r"research-agent\[anthropic\]"):
+        load(Settings(provider="anthropic", name="claude-sonnet-5-5"))
+
+
+def test_tokens_written_to_a_cache_cost_what_the_vendor_asks() -> None:
+    usage = {
+        "input_tokens": 3_000_000,
+        "output_tokens": 1_000_000,
+        "total_tokens": 4_000_000,
+        "input_token_details": {"cache_read": 1_000_000, "cache_creation": 0, "ephemeral_5m_input_tokens": 1_000_000},
+    }
+    prices = load(Settings(provider="anthropic", name="claude-sonnet-5-5")).prices
+    assert usage_of(AIMessage("", usage_metadata=usage), prices)["usd"] == pytest.approx(2.00 + 2.50 + 0.20 + 10.00)
