@@ -25,6 +25,7 @@ Draft = TypeVar("Draft", bound=BaseModel)
 ATTEMPTS = 6
 BASE_WAIT_S, MAX_WAIT_S = 1.0, 60.0
 NO_USAGE = Usage(calls=0, input=0, cached=0, output=0, reasoning=0, usd=0.0)
+_WRITTEN = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
 
 
@@ -79,8 +80,12 @@ def usage_of(message: AIMessage, prices: Prices) -> Usage:
     meta = message.usage_metadata
     if meta is None:
         return Usage(calls=1, input=0, cached=0, output=0, reasoning=0, usd=0.0)
-    cached = meta.get("input_token_details", {}).get("cache_read", 0) or 0
-    usd = ((meta["input_tokens"] - cached) * prices.miss + cached * prices.hit + meta["output_tokens"] * prices.output) / 1e6
+    details: dict[str, Any] = dict(meta.get("input_token_details", {}))
+    cached = details.get("cache_read") or 0
+    written = sum(details.get(name) or 0 for name in _WRITTEN)
+    dearer = 0.0 if prices.cache_write is None else prices.cache_write - prices.miss
+    missed = (meta["input_tokens"] - cached) * prices.miss + written * dearer
+    usd = (missed + cached * prices.hit + meta["output_tokens"] * prices.output) / 1e6
     return Usage(
         calls=1,
         input=meta["input_tokens"],

@@ -22,6 +22,8 @@ class Prices:
     miss: float = 0.0
     hit: float = 0.0
     output: float = 0.0
+    cache_write: float | None = None
+    """None: as a miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Model:
     window_tokens: int
     max_output_tokens: int
     prices: Prices = Prices()
+    priced: bool = True
+    """False: nobody knows its prices, so a limit in dollars cannot hold."""
 
 
 ModelErrorKind = Literal["overloaded", "rate_limit", "quota", "auth", "overflow", "content_filter", "bad_request", "network", "empty"]

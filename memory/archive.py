@@ -16,12 +16,12 @@ from . import clip, recall
 from .embedders import Embedder
 from .errors import ArchiveError, ArchiveInUse
 from .indexer import Indexer
-from .ledger import Filter, Ledger
+from .ledger import COMMON, Filter, Ledger
 from .packing import pack
 from .recall import Ranked, Weights
 from .segment import Kind, Passage, Segment, parse_handle
 
-_CANDIDATES = 100
+_CANDIDATES = 60
 _WEIGHTS = Weights()
 
 
@@ -118,7 +118,9 @@ class Archive:
                 near.update(indexer.cosines(vector, [chunk for chunk in chunks if chunk.id not in near]))
             ranking.add(chunks, near)
 
-        add([*(id for id, _ in ledger.search(" OR ".join(asked.values()), allowed, _CANDIDATES)), *near])
+        telling = [expression for word, expression in asked.items() if frequency[word] < COMMON]
+        sought = telling if len(telling) > 1 else list(asked.values())
+        add([*(id for id, _ in ledger.search(" OR ".join(sought), allowed, _CANDIDATES)), *near])
         titles, shared = ranking.leads()
         rare = ledger.named(shared, most=recall.RARE)
         held = ledger.let_through((id for ids in rare.values() for id in ids), allowed)

@@ -86,9 +86,8 @@ def _in_hub_cache(name: str) -> bool:
 
 
 def _onnx_folder() -> Path:
-    from chromadb.utils.embedding_functions.onnx_mini_lm_l6_v2 import ONNXMiniLM_L6_V2 as Onnx
-
-    return Onnx.DOWNLOAD_PATH / Onnx.EXTRACTED_FOLDER_NAME
+    """Where Chroma keeps its MiniLM. Written out: importing Chroma to ask takes a second of every start."""
+    return Path.home() / ".cache" / "chroma" / "onnx_models" / "all-MiniLM-L6-v2" / "onnx"
 
 
 def _reachable(url: str) -> bool:

@@ -19,7 +19,8 @@ from .words import names, title_key
 
 SCHEMA_VERSION = 1
 _PACK_OVER_BYTES = 1024
-_COMMON = 2000
+COMMON = 2000
+"""Chunks: a word held by so many finds too much to be looked for by."""
 _FIRST_LOOK = 500  # best word matches taken before any filter; a filter that leaves too few looks at all of them
 _COLUMNS = tuple(
     """id run thread step kind ordinal trust sub_question tool url title retrieved_at tokens args_hash
@@ -259,7 +260,7 @@ class Ledger:
 
     def frequency(self, expression: str) -> int:
         """In how many chunks an FTS5 expression is found, counted up to a limit: common is common."""
-        return int(self._one("SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)", expression, _COMMON))
+        return int(self._one("SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)", expression, COMMON))
 
     def size(self) -> int:
         """How many chunks there are, about: forgotten ones count."""

@@ -107,10 +107,10 @@ class Ranking:
 
     def _see(self, chunk: Chunk, dense: float) -> _Seen:
         title, text = raw_words(chunk.title), raw_words(chunk.text)
-        counts = Counter(word for raw in text if (word := stem(raw)) in self._query.weight)
-        for raw in title:
+        counts: Counter[str] = Counter()
+        for raw, n in Counter(text + title + title).items():  # a word of the title says what all of it is about
             if (word := stem(raw)) in self._query.weight:
-                counts[word] += 2  # a word of the title says what all of it is about
+                counts[word] += n
         return _Seen(chunk, dense, title, text, counts)
 
     def leads(self) -> tuple[frozenset[str], frozenset[str]]:

@@ -146,10 +146,12 @@ class Session:
             await archive.close()
 
     def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
-        config = self._config
+        config, models = self._config, load_roles(self._config)
+        for name in sorted({model.name for model in models.values() if not model.priced}):
+            self._emit({"type": "warning", "text": f"the prices of {name} are not known, so limits.usd cannot hold: set model.prices"})
         return Context(
             run=self._run.id,
-            models=load_roles(config),
+            models=models,
             tools=tools,
             archive=archive,
             limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes),

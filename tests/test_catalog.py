@@ -19,8 +19,8 @@ def test_a_known_model_is_found_under_the_names_hosts_give_it() -> None:
 
 
 def test_a_model_of_ones_own_costs_nothing() -> None:
-    assert load(Settings(provider="vllm", name="moonshotai/Kimi-K2-Thinking")).prices == Prices()
-    assert load(Settings(provider="moonshot", name="kimi-k2-thinking")).prices == Prices(0.60, 0.15, 2.50)
+    assert load(Settings(provider="vllm", name="moonshotai/Kimi-K2-Thinking")).prices == Prices(0, 0, 0, 0)
+    assert load(Settings(provider="moonshot", name="kimi-k2-thinking")).prices == Prices(0.60, 0.15, 2.50, 0.60)
 
 
 def test_an_unknown_model_gets_cautious_values_and_a_config_overrides_them() -> None:

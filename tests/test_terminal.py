@@ -11,7 +11,7 @@ from rich.console import Console
 
 from research_agent.events import Event
 from research_agent.terminal import Terminal, show_models, show_record
-from research_agent.terminal_view import View, frame
+from research_agent.terminal.view import View, frame
 
 PLAN = [
     {"id": "1", "question": "How much is lost?", "status": "open", "answer": ""},

@@ -243,3 +243,11 @@ def test_none_and_auto_always_answer() -> None:
     choice = choose("auto")
     assert time.perf_counter() - begun < 3.5
     assert bool(choice.embedder) != bool(choice.reason)
+
+
+def test_chroma_keeps_its_onnx_model_where_we_look() -> None:
+    from chromadb.utils.embedding_functions.onnx_mini_lm_l6_v2 import ONNXMiniLM_L6_V2
+
+    from research_agent.memory.embedders import _onnx_folder
+
+    assert _onnx_folder() == Path(ONNXMiniLM_L6_V2.DOWNLOAD_PATH) / ONNXMiniLM_L6_V2.EXTRACTED_FOLDER_NAME

@@ -10,6 +10,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import SecretStr
 
+from research_agent.graphs.calls import usage_of
 from research_agent.graphs.ports import ModelCallError
 from research_agent.models.load import CannotLoad, Settings, load
 from research_agent.models.vendor import adopted
@@ -66,3 +67,14 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "research_agent.models.claude", raising=False)
     with pytest.raises(CannotLoad, match=r"research-agent\[anthropic\]"):
         load(Settings(provider="anthropic", name="claude-sonnet-5-5"))
+
+
+def test_tokens_written_to_a_cache_cost_what_the_vendor_asks() -> None:
+    usage = {
+        "input_tokens": 3_000_000,
+        "output_tokens": 1_000_000,
+        "total_tokens": 4_000_000,
+        "input_token_details": {"cache_read": 1_000_000, "cache_creation": 0, "ephemeral_5m_input_tokens": 1_000_000},
+    }
+    prices = load(Settings(provider="anthropic", name="claude-sonnet-5-5")).prices
+    assert usage_of(AIMessage("", usage_metadata=usage), prices)["usd"] == pytest.approx(2.00 + 2.50 + 0.20 + 10.00)

@@ -112,7 +112,8 @@ def _model(chat: BaseChatModel, settings: Settings, row: Row) -> Model:
         name=settings.name,
         window_tokens=settings.window_tokens or row.window_tokens,
         max_output_tokens=settings.max_output_tokens or row.max_output_tokens,
-        prices=settings.prices or (Prices(miss=known.miss, hit=known.hit, output=known.output) if known else Prices()),
+        prices=settings.prices or (Prices(known.miss, known.hit, known.output, known.cache_write) if known else Prices()),
+        priced=settings.prices is not None or known is not None,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from .names import bare, names
-from .prose import sentences, terms
+from .prose import is_prose, sentences, terms
 from .transcript import Passage, Search
 
 ENTRIES = 4
@@ -92,7 +92,7 @@ class Map:
             still_open = tuple(term for term in self.asked if term not in held)
             here = self.passages[trail.passages[-1]]
             place = 0
-            for sentence in (here.title, *sentences(here.text)):
+            for sentence in (here.title, *filter(is_prose, sentences(here.text))):
                 near = NEAR * self._share(terms(sentence))
                 for name in names(sentence):
                     place += 1

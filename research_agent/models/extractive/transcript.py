@@ -86,7 +86,7 @@ class Transcript:
     turns: int
     """Of the model since the open sub-question was given."""
     compacted: bool
-    """Whether earlier turns have left the conversation."""
+    """Whether turns on the open sub-question have left the conversation."""
     max_words: int | None
     digest: str
 
@@ -113,7 +113,7 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
             question = _last(_QUESTION, text) or question
             plan = _last(_PLAN, text) or plan
             for found in _SUB_QUESTION.finditer(text):
-                current, turns, kept = (_attrs(found).get("id", ""), found["body"].strip()), 0, []
+                current, turns, kept, compacted = (_attrs(found).get("id", ""), found["body"].strip()), 0, [], False
             if "<memory>" in text:
                 compacted, turns = True, 0
             findings += map(_finding, _FINDING.finditer(text))

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from research_agent.events import Event
-from research_agent.terminal_lines import call, counts, outcome
+from research_agent.terminal.lines import call, counts, outcome
 from research_agent.visible import one_line, visible
 
 THOUGHT_CHARS = 4000

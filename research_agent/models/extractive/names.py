@@ -16,7 +16,7 @@ _OPENING_WORDS = """
 the a an in on at it its he his she her they their this that these those there as by for from with when while after before during since
 although though however also but and or if both many most some several other one two three first second then to under over who what
 which where why how is are was were did do does will would can could has have had not no yes of de la van von i we you our your my
-according based see
+according based see let whatever whoever whenever wherever
 """
 _OPENERS = frozenset(_OPENING_WORDS.split())
 _MONTHS = "January February March April May June July August September October November December"

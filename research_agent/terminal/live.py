@@ -16,8 +16,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from research_agent.events import Event
-from research_agent.terminal_lines import counts, ending, line, plan_lines
-from research_agent.terminal_view import ASCII_MARKS, MARKS, View, frame
+from research_agent.terminal.lines import counts, ending, line, plan_lines
+from research_agent.terminal.view import ASCII_MARKS, MARKS, View, frame
 from research_agent.visible import one_line, visible
 
 FRAMES_PER_S = 8

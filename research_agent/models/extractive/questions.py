@@ -34,7 +34,7 @@ _SAME = re.compile(r"\b(?:the )?same\b", re.I)
 _ALTERNATIVES = re.compile(r"(?P<left>[^,?:]+?),? or (?P<right>[^,?]+)\??\s*$", re.I)
 _INTERROGATIVE = re.compile(r"(?:what|which|who|why|how|when|where)\b", re.I)
 _AND_ASKS = re.compile(r",? and (?=(?:what|which|who|why|how|when|where)\b(?!['’]))|, (?=(?:what|why|how)\b)", re.I)
-_PRONOUN = re.compile(r"\b(?:it|its|they|them|their|this|these|those)\b", re.I)
+_PRONOUN = re.compile(r"\b(?:it|they|them|this|these|those)\b", re.I)
 _RELATIVE = re.compile(
     r"\b(?P<noun>(?:the|a|an) (?:(?!(?:the|a|an|is|was|are|were) )[\w'’-]+ ){0,2}?[\w'’-]+?),? "
     r"(?P<clause>(?:(?:in|on|at|of|from|to|for|with|by|under) (?:which|whom)|where|who|whom|whose|which|that) [^,?;]+)",
