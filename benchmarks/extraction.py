@@ -92,7 +92,8 @@ def pages_of(manual: Manual, root: Path, count: int) -> Iterator[tuple[str, list
 
 
 def words_of(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
+    """Without Markdown's marks, which may stand inside a word."""
+    return re.findall(r"[^\W_]+", re.sub(r"[*`\\~]", "", text.lower()))
 
 
 def runs(words: list[str]) -> Counter[tuple[str, ...]]:

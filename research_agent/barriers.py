@@ -17,7 +17,10 @@ VERY_FEW_WORDS = 60
 
 # What only a challenge has: many guards load something of theirs on every page they let through.
 _CHALLENGES = (
-    ("Cloudflare", re.compile(r"/cdn-cgi/challenge-platform/[^\"']*orchestrate|_cf_chl_opt|cf-browser-verification|cf-error-details")),
+    (
+        "Cloudflare",
+        re.compile(r"/cdn-cgi/challenge-platform/[^\"']{0,200}orchestrate|_cf_chl_opt|cf-browser-verification|cf-error-details"),
+    ),
     ("DataDome", re.compile(r"captcha-delivery\.com")),
     ("PerimeterX", re.compile(r"px-captcha")),
     ("Imperva", re.compile(r"<iframe[^>]{0,500}_Incapsula_Resource|incapsula incident id", re.IGNORECASE)),
@@ -25,7 +28,8 @@ _CHALLENGES = (
     (
         "AWS WAF",
         re.compile(
-            r"awswaf\.com/[^\"']*/captcha|AwsWafIntegration\.(?:checkForceRefresh|forceRefreshToken)|awswafcookiedomainlist", re.IGNORECASE
+            r"awswaf\.com/[^\"']{0,200}/captcha|AwsWafIntegration\.(?:checkForceRefresh|forceRefreshToken)|awswafcookiedomainlist",
+            re.IGNORECASE,
         ),
     ),
     ("Sucuri", re.compile(r"sucuri website firewall", re.IGNORECASE)),
