@@ -17,11 +17,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from langchain_core.messages import AIMessage
-
-from research_agent.graphs.calls import Reply
-from research_agent.graphs.investigate import _calibrated
-from research_agent.graphs.state import Usage
+from research_agent.graphs.budget import calibrated
 from research_agent.memory import estimate_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,8 +80,7 @@ def errors(count: Tokenizer, pool: Sequence[str], seed: int, *, keeps_thoughts: 
         reported = count(system) + PER_MESSAGE + sum(counted for _, counted in turns)
         estimate = int(raw * calibration)
         found.append(estimate / reported - 1)
-        usage = Usage(calls=1, input=reported, cached=0, output=0, reasoning=0, usd=0.0)
-        calibration = _calibrated(calibration, estimate, Reply(AIMessage(""), usage))
+        calibration = calibrated(calibration, estimate, reported)  # the run's own
         text = dice.choice(pool)
         start = dice.randrange(max(1, len(text) - 2000))
         read = text[start : start + dice.randint(500, 9000)]

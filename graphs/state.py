@@ -61,6 +61,9 @@ class Usage(TypedDict):
     usd: float
 
 
+NO_USAGE = Usage(calls=0, input=0, cached=0, output=0, reasoning=0, usd=0.0)
+
+
 def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
     """Results by call id: parallel tasks write their own key. `None` empties it, once the results are in the window."""
     return {} if new is None else {**(old or {}), **new}

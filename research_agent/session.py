@@ -21,9 +21,8 @@ from research_agent.config import Config
 from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
-from research_agent.graphs.calls import NO_USAGE
 from research_agent.graphs.ports import Context, Limits, ModelCallError
-from research_agent.graphs.state import ResearchState
+from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 
@@ -13,6 +14,8 @@ from research_agent.graphs.ports import Model, Prices, Role
 from .catalog import Row, lookup
 from .settings import Settings as Settings
 
+ANSWER_TOKENS = 2_000
+"""The least that an answer may have, after the thought."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -44,6 +47,7 @@ def _made(config: Config, wanted: ModelConfig, made: dict[str, Model]) -> Model:
                 name=wanted.name,
                 base_url=wanted.base_url,
                 api_key=config.api_key(wanted),
+                key=wanted.key_variable or "",
                 window_tokens=wanted.window_tokens,
                 max_output_tokens=wanted.max_output_tokens,
                 prices=Prices(miss=prices.miss, hit=prices.hit, output=prices.output) if prices else None,
@@ -114,7 +118,16 @@ def _model(chat: BaseChatModel, settings: Settings, row: Row) -> Model:
         max_output_tokens=settings.max_output_tokens or row.max_output_tokens,
         prices=settings.prices or (Prices(known.miss, known.hit, known.output, known.cache_write) if known else Prices()),
         priced=settings.prices is not None or known is not None,
+        least_output_tokens=_least_output_tokens({**row.body, **settings.params}),
+        host=urlsplit(settings.base_url or row.base_url).hostname or "",
+        key=settings.key,
     )
+
+
+def _least_output_tokens(params: dict[str, Any]) -> int:
+    """An output limit that is not above the budget of the thought is refused."""
+    thinking = params.get("thinking")
+    return ANSWER_TOKENS + (int(thinking.get("budget_tokens") or 0) if isinstance(thinking, dict) else 0)
 
 
 FACTORIES: dict[str, Callable[[Settings], Model]] = {

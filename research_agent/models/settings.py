@@ -19,6 +19,8 @@ class Settings:
     name: str = ""
     base_url: str | None = None
     api_key: SecretStr | None = None
+    key: str = ""
+    """The NAME of the variable that it comes from."""
     window_tokens: int | None = None
     max_output_tokens: int | None = None
     prices: Prices | None = None
