@@ -45,4 +45,6 @@ def told(model: Model, error: ModelCallError, attempts: int) -> str:
             return f"{model.name} gave no usable answer {tries} ({reason}): raise model.max_output_tokens, or take another model"
         case "bad_request":
             return f"{host} refused the request ({reason}): check model.name and model.params with `research-agent doctor CONFIG`"
+        case "budget":
+            return f"{reason}: raise it"
     return reason

@@ -16,10 +16,12 @@ from . import prompts, window
 from .budget import calibrated, purse
 from .calls import Emit, Reply, add_usage, call
 from .ports import Context, ModelCallError
-from .state import NO_USAGE, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
+WRONG_CALLS, LAST_WRONG_CALL = 3, 9
+"""So many in a row, and the model is shown how its tools are called; so many, and its sub-question is given up."""
 OVERFLOWS = 3
 """Compactions that a host's overflow error may force before the run stops."""
 
@@ -27,13 +29,20 @@ OVERFLOWS = 3
 async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Folds the last results into the window, compacts it if it is due, and asks for the next thought."""
     context = runtime.context
-    turns = [*state["turns"], *_results(state)]
-    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock()}
+    results = _results(state)
+    turns, before = [*state["turns"], *results], state.get("wrong", 0)
+    wrong = _wrong_in_a_row(before, results)
+    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock(), "wrong": wrong}
     current = next((item for item in state["plan"] if item["status"] == "open"), None)
     if current is None:
         return folded
     if stopped := over_limit(context, state):
         return {**folded, "stopped": stopped}
+    if wrong >= LAST_WRONG_CALL:
+        return {**folded, **_given_up(state, current, wrong, runtime.stream_writer)}
+    if before < WRONG_CALLS <= wrong:
+        advice = HumanMessage(prompts.wrong_calls(wrong, context.tools))
+        turns.append(window.keep(advice, context.archive, step=state["step"], opens=True))
     if state.get("opened") != current["id"]:
         opening = HumanMessage(prompts.sub_question(current["id"], current["question"]))
         turns.append(window.keep(opening, context.archive, step=state["step"], opens=True))
@@ -89,6 +98,22 @@ def _results(state: ResearchState) -> list[TurnRef]:
     """The last calls' results, in the order of the calls."""
     results = state.get("results") or {}
     return [results[call["id"]] for call in state["calls"] if call["id"] in results]
+
+
+def _wrong_in_a_row(before: int, results: Sequence[TurnRef]) -> int:
+    for result in results:
+        before = before + 1 if result.get("wrong") else 0
+    return before
+
+
+def _given_up(state: ResearchState, current: SubQuestion, wrong: int, emit: Emit) -> dict[str, Any]:
+    """A sub-question on which the model no longer makes a call that can be run. The others go on."""
+    failed = SubQuestion(id=current["id"], question=current["question"], status="failed", answer="")
+    emit({"type": "sub_question", **failed})
+    reason = f"given up after {wrong} calls in a row that could not be run"
+    failure = Failure(step=state["step"], what=f"sub-question {current['id']}", reason=reason)
+    plan = [failed if item["id"] == failed["id"] else item for item in state["plan"]]
+    return {"plan": plan, "failures": [failure], "wrong": 0}
 
 
 class _Turn:
@@ -193,7 +218,7 @@ def _clean(message: AIMessage, context: Context) -> tuple[AIMessage, dict[str, s
             id += "_"
         args = item["args"] if isinstance(item["args"], dict) else {}
         if item in message.invalid_tool_calls:
-            faults[id] = "its arguments were cut off or are not valid JSON; make the call again"
+            faults[id] = NOT_JSON
         calls.append({"name": item["name"] or "unnamed", "args": _redacted(args, context), "id": id, "type": "tool_call"})
     extra = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
     clean = {

@@ -78,6 +78,9 @@ class ModelCallError(Exception):
         self.spent = spent
         """By all attempts of the call."""
 
+    def __str__(self) -> str:
+        return self.reason
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:

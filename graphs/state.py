@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import add
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,10 @@ class Call(TypedDict):
     """Why it cannot be run at all (arguments that are no JSON, say); empty if it can."""
 
 
+NOT_JSON = "its arguments were cut off or are not valid JSON; make the call again"
+"""The `error` of a call that came so."""
+
+
 class TurnRef(TypedDict):
     """A message of the live window: where its body is, and what it costs."""
 
@@ -42,6 +46,8 @@ class TurnRef(TypedDict):
     """A whole turn starts here: the window is cut before such a message only."""
     segments: list[str]
     """Ids of the archived segments it shows."""
+    wrong: NotRequired[bool]
+    """The result of a call that could not be run: no such tool, or wrong arguments."""
 
 
 class Failure(TypedDict):
@@ -91,6 +97,8 @@ class ResearchState(TypedDict, total=False):
     """Tool calls so far."""
     turn: int
     """The investigator's model turns so far."""
+    wrong: int
+    """Wrong calls in a row."""
     opened: str
     """The sub-question whose opening message is in the conversation."""
     window: int | None
