@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, cast, get_args
 from urllib.parse import urlsplit
@@ -60,6 +60,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SHOWABLE_VARIABLE = re.compile(r"(?=.*_|.{1,12}$)[A-Z_][A-Z0-9_]{0,63}")
 _SECRET_VARIABLE = re.compile(r".*(API_?KEY|TOKEN|SECRET|PASSWORD)")
 _ALLOW_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?|[0-9A-Fa-f:]+")
+_SERVER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 _EMBEDDER = re.compile(r"auto|none|onnx|(sentence-transformers|openai):\S.*")
 
 
@@ -159,6 +160,25 @@ class ScrapeConfig(_Part):
 
 class PythonConfig(_Part):
     enabled: bool = Field(default=True, description="true or false")
+    sandbox: Literal["bubblewrap", "none"] = Field(
+        default="bubblewrap", description="bubblewrap, or none, which lets code that a model wrote do all that you may do on this machine"
+    )
+
+
+class McpConfig(_Part):
+    """An MCP server: a command, or an address."""
+
+    command: tuple[str, ...] = Field(
+        default=(), strict=False, description="a command with its arguments, as a list, such as [uvx, a-server]"
+    )
+    env: tuple[Annotated[str, _matching(_VARIABLE)], ...] = Field(
+        default=(), strict=False, description="a list of NAMES of environment variables that the command gets, never their values"
+    )
+    url: Url | None = Field(default=None, description="the address of a server that speaks streamable HTTP, like http://127.0.0.1:9000/mcp")
+    api_key_env: Annotated[str, _matching(_VARIABLE)] | None = Field(
+        default=None, description="the NAME of the environment variable that holds the key for the address, never the key"
+    )
+    tools: tuple[str, ...] = Field(default=(), strict=False, description="a list of its tools that may be called; all if it is empty")
 
 
 class MemoryConfig(_Part):
@@ -199,6 +219,9 @@ class Config(_Part):
     search: SearchConfig = Field(default=SearchConfig(), description="a mapping, such as {providers: [folder], folder: ./docs}")
     scrape: ScrapeConfig = Field(default=ScrapeConfig(), description="a mapping, such as {allow_hosts: []}")
     python: PythonConfig = Field(default=PythonConfig(), description="a mapping, such as {enabled: true}")
+    mcp: dict[Annotated[str, _matching(_SERVER)], McpConfig] = Field(
+        default_factory=dict, description="a mapping of names (letters, digits, _) to servers, each with a command or a url"
+    )
     memory: MemoryConfig = Field(default=MemoryConfig(), description="a mapping, such as {embedder: auto}")
     store: StoreConfig = Field(default=StoreConfig(), description="a mapping, such as {checkpoints: null}")
     cache: FilePath = Field(default=Path(".research_agent"), strict=False, description="a folder that is safe to delete")
@@ -267,6 +290,11 @@ class Config(_Part):
         """Of the search providers that need one, read now."""
         return {name: SecretStr(key) for name in self.search.providers if (key := os.environ.get(SEARCH_KEYS.get(name, ""), "").strip())}
 
+    @staticmethod
+    def variables(names: Iterable[str]) -> dict[str, SecretStr]:
+        """Environment variables by name, those that are set, read now."""
+        return {name: SecretStr(os.environ[name]) for name in names if os.environ.get(name)}
+
     def embedder_key(self) -> str:
         """Of an embedder that is an OpenAI-compatible endpoint; empty where none is set."""
         return os.environ.get("OPENAI_API_KEY", "").strip() if self.memory.embedder.startswith("openai:") else ""
@@ -297,6 +325,8 @@ def _origin_of(key: str, set_here: Mapping[str, str]) -> str:
 def _faults(config: Config) -> list[Fault]:
     """What only shows once the parts are seen together, or beside the machine."""
     faults = _search_faults(config)
+    for name, server in config.mcp.items():
+        faults += _mcp_faults(f"mcp.{name}", server)
     faults += [
         not_allowed(key, str(path), "a folder, not a file")
         for key, path in (("out", config.out), ("cache", config.cache))
@@ -323,6 +353,18 @@ def _search_faults(config: Config) -> list[Fault]:
         allowed = "the address of the server that the provider 'searxng' asks, like http://127.0.0.1:8080"
         faults.append(not_allowed("search.searxng_url", None, allowed))
     return faults
+
+
+def _mcp_faults(where: str, server: McpConfig) -> list[Fault]:
+    if bool(server.command) == bool(server.url):
+        return [Fault(where, "either a command or a url is wanted, and not both")]
+    named = [(f"{where}.env.{number}", name) for number, name in enumerate(server.env)]
+    named += [(f"{where}.api_key_env", server.api_key_env)] if server.api_key_env else []
+    return [
+        Fault(key, f"the environment variable {name if _SHOWABLE_VARIABLE.fullmatch(name) else '(not shown)'} is not set")
+        for key, name in named
+        if not os.environ.get(name)
+    ]
 
 
 def _model_faults(where: str, model: ModelConfig) -> list[Fault]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from research_agent.main_text import whole
+
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
@@ -33,11 +35,17 @@ def extract(source: str) -> Extracted | None:
     title, declared = _title(tree), _declared(tree)
     drop_hidden(tree)
     text = trafilatura.extract(
-        tree, output_format="markdown", include_formatting=True, include_tables=True, include_comments=False, include_links=False
+        tree,
+        output_format="markdown",
+        include_formatting=True,
+        include_tables=True,
+        include_comments=False,
+        include_links=False,
+        favor_recall=True,
     )
     # Pages that are no article (an index, a form, a line or two): everything a reader would see.
-    text = text or trafilatura.html2txt(tree)
-    return Extracted(text or "", title, *declared)
+    text = text or trafilatura.html2txt(tree) or ""
+    return Extracted(whole(tree, text), title, *declared)
 
 
 def _title(tree: HtmlElement) -> str:

@@ -100,7 +100,7 @@ def available() -> str | None:
     return None if tried.returncode == 0 else f"bubblewrap cannot run here: {said[0] if said else f'status {tried.returncode}'}"
 
 
-async def run(code: str, folder: Path, *, limits: Limits | None = None) -> Ran:
+async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
     """Runs `code` with `folder` as its working directory, the one place whose files stay. Raises SandboxFailed."""
     limits = limits or Limits()
     before = await asyncio.to_thread(_prepared, folder)
@@ -116,7 +116,7 @@ async def run(code: str, folder: Path, *, limits: Limits | None = None) -> Ran:
         )
     assert process.stdout is not None  # noqa: S101 -- for the type
     assert process.stderr is not None  # noqa: S101
-    output = asyncio.gather(_clipped(process.stdout, limits.output_chars), _clipped(process.stderr, limits.output_chars), process.wait())
+    output = asyncio.gather(clipped(process.stdout, limits.output_chars), clipped(process.stderr, limits.output_chars), process.wait())
     try:
         stopped = await _watch(process.pid, output, folder, before, limits)
     finally:
@@ -128,7 +128,7 @@ async def run(code: str, folder: Path, *, limits: Limits | None = None) -> Ran:
     status = status if status >= 0 else 128 - status
     if not stopped and status == 128 + 24:
         stopped = f"its {limits.cpu_s} s of CPU time were used up"
-    after = await asyncio.to_thread(_files, folder)
+    after = await asyncio.to_thread(files_of, folder)
     changed = tuple(sorted(name for name, state in after.items() if before.get(name) != state))
     return Ran(status=status, stdout=stdout, stderr=stderr, stopped=stopped, files=changed, seconds=time.monotonic() - started)
 
@@ -137,7 +137,7 @@ def _prepared(folder: Path) -> Files:
     folder.mkdir(parents=True, exist_ok=True)
     if os.getuid() == 0:
         os.chown(folder, _NOBODY, _NOBODY)
-    return _files(folder)
+    return files_of(folder)
 
 
 def _handed_over(code: str) -> BinaryIO:
@@ -228,7 +228,8 @@ def _environment() -> list[str]:
     return ["--clearenv", *(word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value))]
 
 
-def _files(folder: Path) -> Files:
+def files_of(folder: Path) -> Files:
+    """Regular files below a folder."""
     found: Files = {}
     for entry in _walk(str(folder)):
         try:
@@ -263,7 +264,7 @@ async def _watch(pid: int, output: asyncio.Future[tuple[str, str, int]], folder:
             return ""
         if left_s <= 0:
             return f"it took longer than {limits.wall_s:g} s"
-        files = await asyncio.to_thread(_files, folder)
+        files = await asyncio.to_thread(files_of, folder)
         if sum(size for size, _ in files.values()) > most_bytes:
             return f"its files take more than {limits.folder_mb} MB"
         if len(files) > most_files:
@@ -283,7 +284,7 @@ def _resident_bytes(pid: int) -> int:
     return total + sum(_resident_bytes(int(child)) for child in children)
 
 
-async def _clipped(stream: asyncio.StreamReader, chars: int) -> str:
+async def clipped(stream: asyncio.StreamReader, chars: int) -> str:
     """A stream to its end, head and tail kept."""
     head, tail, left_out = bytearray(), bytearray(), 0
     half = chars // 2

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def attempt(code: str, folder: Path, limits: Limits = LIMITS) -> Ran:
-    return await run(code, folder, limits=limits)
+    return await run(code, folder, limits)
 
 
 def test_it_is_available_where_bubblewrap_is() -> None:
@@ -138,7 +138,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         }
         cases = {what: code.format(**names) for what, code in CONTAINED.items()}
         code = f"CASES = {json.dumps(cases)!r}\n{TRY_EACH}"
-        ran = asyncio.run(run(code, home / "assets", limits=replace(LIMITS, output_chars=50_000)))
+        ran = asyncio.run(run(code, home / "assets", replace(LIMITS, output_chars=50_000)))
     found: dict[str, str] = json.loads(ran.stdout)
     return found
 
@@ -333,7 +333,7 @@ print(asyncio.run(sandbox.run({spy!r}, folder, limits=limits)).stdout)
 for code in ("import os; os.setuid(0)", "open('/evil', 'w')", "open('/etc/passwd')", "open('/proc/1/environ').read() and 1/0",
              "import subprocess; subprocess.run(['unshare', '-Ur', 'true'], check=True)",
              "import socket; socket.create_connection(('127.0.0.1', 1), 1)"):
-    assert asyncio.run(sandbox.run(code, folder, limits=limits)).status, code
+    assert asyncio.run(sandbox.run(code, folder, limits)).status, code
 assert asyncio.run(sandbox.run("open('kept', 'w').write('x')", folder, limits=limits)).files == ('kept',)
 """
         as_other = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", SYSTEM_PYTHON, "-c", main]

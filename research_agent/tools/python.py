@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
@@ -10,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from research_agent.graphs.observation import Shown, render
 from research_agent.graphs.ports import Document, Observation
 from research_agent.net import utc_now
-from research_agent.sandbox import Limits, Ran, SandboxFailed, run
+from research_agent.sandbox import Limits, Ran, SandboxFailed
+from research_agent.sandbox import run as sandboxed
 
 
 class PythonArgs(BaseModel):
@@ -19,12 +21,16 @@ class PythonArgs(BaseModel):
     code: str = Field(min_length=1, description="A whole Python script. Print what you want to see. Files in the working directory stay.")
 
 
-def python_tool(folder: Path, *, limits: Limits | None = None) -> BaseTool:
+Run = Callable[[str, Path, Limits | None], Awaitable[Ran]]
+"""Code, its working directory and limits. Raises SandboxFailed."""
+
+
+def python_tool(folder: Path, *, limits: Limits | None = None, run: Run = sandboxed) -> BaseTool:
     """Runs code with `folder` as its working directory. Ask `sandbox.available` first."""
 
     async def python(code: str) -> tuple[str, Observation]:
         try:
-            ran = await run(code, folder, limits=limits)
+            ran = await run(code, folder, limits)
         except SandboxFailed as error:
             raise ToolException(str(error)) from error
         text = _told(ran)

@@ -37,6 +37,7 @@ class Parts:
     pages: PageReader
     providers: Providers
     folder: FolderSearch | None
+    warn: Callable[[str], None]
 
 
 def _web_search(parts: Parts) -> BaseTool:
@@ -55,6 +56,11 @@ def _python(parts: Parts) -> BaseTool:
     from research_agent.sandbox import available
     from research_agent.tools.python import python_tool
 
+    if parts.config.python.sandbox == "none":
+        from research_agent.unsandboxed import run
+
+        parts.warn("python runs WITHOUT A SANDBOX (python.sandbox: none): what the model writes can do all that you can on this machine")
+        return python_tool(parts.run.assets, run=run)
     if reason := available():
         raise Unavailable(f"the python tool is off: {reason}")
     return python_tool(parts.run.assets)
@@ -111,8 +117,40 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
             await _index(folder, emit)
         web = Web(client, cache=cache, manners=Manners(robots=config.scrape.robots))
         asked = Providers(providers, merge=search.merge)
-        parts = Parts(config=config, run=run, archive=archive, web=web, pages=pages, providers=asked, folder=folder)
-        yield tuple(_made(parts, emit))
+        parts = Parts(
+            config=config,
+            run=run,
+            archive=archive,
+            web=web,
+            pages=pages,
+            providers=asked,
+            folder=folder,
+            warn=lambda text: emit({"type": "warning", "text": text}),
+        )
+        own = tuple(_made(parts, emit))
+        yield own + await _of_servers(config, own, stack, emit)
+
+
+async def _of_servers(
+    config: Config, own: tuple[BaseTool, ...], stack: AsyncExitStack, emit: Callable[[Event], None]
+) -> tuple[BaseTool, ...]:
+    if not config.mcp:
+        return ()
+    from research_agent.tools.mcp import Server, mcp_tools
+
+    servers = tuple(
+        Server(
+            name=name,
+            command=server.command,
+            env=config.variables(server.env),
+            url=server.url or "",
+            key=next(iter(config.variables([server.api_key_env] if server.api_key_env else []).values()), None),
+            tools=server.tools,
+        )
+        for name, server in config.mcp.items()
+    )
+    taken = frozenset({*TOOLS, *(tool.name for tool in own)})
+    return await stack.enter_async_context(mcp_tools(servers, taken, lambda text: emit({"type": "warning", "text": text})))
 
 
 async def _index(folder: FolderSearch, emit: Callable[[Event], None]) -> None:
