@@ -164,16 +164,3 @@ def _told(record: Mapping[str, Any]) -> Iterable[str]:
     yield f"folder: {record['folder']}"
     if record.get("report"):
         yield f"report: {record['folder']}/{record['report']}"
-
-
-def show_models() -> None:
-    """The catalog: a model a line."""
-    from research_agent.models.catalog import rows
-
-    table = [["PROVIDER", "MODEL", "WINDOW", "$/M MISS", "HIT", "OUTPUT", "KEY"]]
-    for row in rows():
-        prices = [f"{price:.2f}" for price in (row.prices.miss, row.prices.hit, row.prices.output)] if row.prices else ["?"] * 3
-        table.append([row.provider, row.name, f"{row.window_tokens:,}", *prices, row.api_key_env or "-"])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table:
-        _write(sys.stdout, "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
