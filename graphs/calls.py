@@ -118,20 +118,25 @@ async def call(
         try:
             runnable = _bind(model.chat, tools, response_format, output_limit(model, prompt, purse.after(spent)))
             message = await _stream(runnable, messages, prompt, role, emit)
-            spent = add_usage(spent, usage_of(message.usage_metadata, model.prices))
+            spent = add_usage(spent, _told(usage_of(message.usage_metadata, model.prices), model, role, emit))
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
                 message = _from_reasoning(message)
             reported = message.usage_metadata["input_tokens"] if message.usage_metadata else 0
             return Reply(message, spent, 0 if message.response_metadata.get(ESTIMATED) else reported)
         except ModelCallError as error:
             if error.usage is not None:
-                spent = add_usage(spent, usage_of(error.usage, model.prices))
+                spent = add_usage(spent, _told(usage_of(error.usage, model.prices), model, role, emit))
             if not passes(error, attempt):
                 error.reason, error.spent = told(model, error, attempt), spent
                 raise
             pause_s = wait_s(error, attempt)
             emit({"type": "retry", "reason": error.reason, "wait_s": round(pause_s, 1), "attempt": attempt})
             await asyncio.sleep(pause_s)
+
+
+def _told(usage: Usage, model: Model, role: Role, emit: Emit) -> Usage:
+    emit({"type": "usage", "role": role, "model": model.name, **{key: value for key, value in usage.items() if key != "calls"}})
+    return usage
 
 
 def _bind(

@@ -61,7 +61,7 @@ async def examine(model: Model, given: ModelConfig, *, has_key: bool, offline: b
         return
     if not model.priced:
         yield Row("prices", "warn", f"the prices of {model.name} are not known, so limits.usd cannot hold", "set model.prices")
-    row = lookup(given.provider, given.name)
+    row = lookup(given.provider, given.like or given.name)
     key = f"{model.key} is set" if has_key else "none is sent" if not model.key else f"{model.key} is not set"
     if offline:
         yield Row("key", "ok", f"{key}; not tried")

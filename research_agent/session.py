@@ -18,7 +18,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 
 from research_agent.config import Config
-from research_agent.event_log import EventLog
+from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.ports import Context, Limits, ModelCallError
@@ -228,6 +228,7 @@ class Session:
             reason=reason,
             **counts,
             model_calls=usage["calls"],
+            roles=by_role(self._run.events),
             sub_questions=state.get("plan", []),
             failures=state.get("failures", []),
             warnings=self._warnings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -50,17 +51,23 @@ def _made(config: Config, wanted: ModelConfig, made: dict[str, Model]) -> Model:
                 key=wanted.key_variable or "",
                 window_tokens=wanted.window_tokens,
                 max_output_tokens=wanted.max_output_tokens,
-                prices=Prices(miss=prices.miss, hit=prices.hit, output=prices.output) if prices else None,
+                prices=Prices(prices.miss, prices.hit, prices.output, prices.cache_write) if prices else None,
+                like=wanted.like,
+                wire=wanted.wire.model_dump(exclude_none=True),
                 params=wanted.params,
             )
         )
     return made[key]
 
 
+def _row(settings: Settings) -> Row:
+    return replace(lookup(settings.provider, settings.like or settings.name), **settings.wire)
+
+
 def _compatible(settings: Settings) -> Model:
     from .chat import ReasoningChatModel
 
-    row = lookup(settings.provider, settings.name)
+    row = _row(settings)
     limit = settings.max_output_tokens or row.max_output_tokens
     params = dict(settings.params)
     chat = ReasoningChatModel(
@@ -91,7 +98,7 @@ def _extractive(settings: Settings) -> Model:
 
 def _openai(settings: Settings) -> Model:
     """GPT by the Responses API, which alone carries its reasoning on; everything else by chat completions."""
-    row = lookup(settings.provider, settings.name)
+    row = _row(settings)
     own = settings.base_url in (None, row.base_url)
     if row.api != "responses" or not (own or settings.params.get("use_responses_api")):
         return _compatible(settings)
@@ -105,7 +112,7 @@ def _anthropic(settings: Settings) -> Model:
         from .claude import claude
     except ImportError:
         raise CannotLoad("model.provider anthropic needs the extra `anthropic`: pip install 'research-agent[anthropic]'") from None
-    row = lookup(settings.provider, settings.name)
+    row = _row(settings)
     return _model(claude(settings, row), settings, row)
 
 

@@ -24,5 +24,9 @@ class Settings:
     window_tokens: int | None = None
     max_output_tokens: int | None = None
     prices: Prices | None = None
+    like: str = ""
+    """A model of the catalog that this one is, under another name."""
+    wire: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the catalog's row, otherwise."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Request fields, such as `temperature`, `top_p`, `reasoning_effort`, `thinking`."""

@@ -155,6 +155,9 @@ def _told(record: Mapping[str, Any]) -> Iterable[str]:
     yield f"{record['id']}  {record['status']}{reason}"
     if "tokens" in record:
         yield counts(record.get("steps", 0), record["tokens"], record.get("usd", 0.0), record.get("seconds", 0.0))
+    for role, spent in (record.get("roles") or {}).items():
+        told = f"{spent['input']:,} tokens in ({spent['cached']:,} cached), {spent['output']:,} out ({spent['reasoning']:,} thought)"
+        yield f"{role}: {spent['calls']} calls, {told}, ${spent['usd']:.4f}"
     marks = ASCII_MARKS if not (sys.stdout.encoding or "").lower().startswith("utf") else MARKS
     yield from plan_lines(record.get("sub_questions") or (), marks)
     for warning in record.get("warnings") or ():
