@@ -13,10 +13,10 @@ from langgraph.types import Send
 from research_agent.memory import Segment, content_hash
 
 from . import prompts, window
-from .budget import calibrated, purse
+from .budget import calibrated, estimated, purse
 from .calls import Emit, Reply, add_usage, call
 from .ports import Context, ModelCallError
-from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .state import NO_USAGE, NOT_JSON, Call, Counted, Failure, ResearchState, SubQuestion, TurnRef, Usage
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
@@ -61,7 +61,8 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
         "usage": add_usage(turn.usage, reply.usage),
         "opened": current["id"],
         "window": turn.learned_window,
-        "calibration": calibrated(state.get("calibration", 1.0), turn.estimate, reply.reported_tokens),
+        "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
+        "counted": Counted(raw=turn.raw if reply.reported_tokens else 0, reported=reply.reported_tokens),
         "turn": state.get("turn", 0) + 1,
     }
 
@@ -125,14 +126,19 @@ class _Turn:
         self._calibration = state.get("calibration", 1.0)
         self._fixed = window.fixed_tokens(context)
         self.head, self.turns = list(state["head"]), list(turns)
+        self._counted = state.get("counted")
         self.learned_window = state.get("window")
         self.usage = state.get("usage", NO_USAGE)
 
     @property
+    def raw(self) -> int:
+        """Of the prompt's tokens, estimated as of any model."""
+        return self._fixed + sum(turn["tokens"] for turn in (*self.head, *self.turns))
+
+    @property
     def estimate(self) -> int:
         """Of the prompt's tokens, as this model counts them."""
-        raw = self._fixed + sum(turn["tokens"] for turn in (*self.head, *self.turns))
-        return int(raw * self._calibration)
+        return estimated(self.raw, self._calibration, self._counted)
 
     async def take(self) -> Reply:
         marks = self._marks()
@@ -174,6 +180,7 @@ class _Turn:
         self.head, self.turns = await window.compact(
             self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
         )
+        self._counted = None  # it is another prompt now
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
 

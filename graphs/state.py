@@ -67,6 +67,13 @@ class Usage(TypedDict):
     usd: float
 
 
+class Counted(TypedDict):
+    """The last prompt: its estimate, uncalibrated, and what its host counted; 0 if it did not."""
+
+    raw: int
+    reported: int
+
+
 NO_USAGE = Usage(calls=0, input=0, cached=0, output=0, reasoning=0, usd=0.0)
 
 
@@ -108,6 +115,7 @@ class ResearchState(TypedDict, total=False):
     """Of work, over all resumes."""
     calibration: float
     """Reported prompt tokens over estimated ones."""
+    counted: Counted
     reviews: int
     failures: Annotated[list[Failure], add]
     stopped: str

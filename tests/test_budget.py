@@ -118,5 +118,5 @@ def test_the_estimate_is_within_three_percent_after_ten_calls(true: float, start
     factor = start
     for call in range(10):
         raw = 4_000 + 900 * call
-        factor = calibrated(factor, int(raw * factor), int(raw * true))
+        factor = calibrated(factor, raw, int(raw * true))
     assert factor == pytest.approx(true, rel=0.03)
