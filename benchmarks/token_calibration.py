@@ -17,11 +17,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from langchain_core.messages import AIMessage
-
-from research_agent.graphs.calls import Reply
-from research_agent.graphs.investigate import _calibrated
-from research_agent.graphs.state import Usage
+from research_agent.graphs.budget import calibrated, estimated
+from research_agent.graphs.state import Counted
 from research_agent.memory import estimate_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,21 +76,21 @@ def errors(count: Tokenizer, pool: Sequence[str], seed: int, *, keeps_thoughts: 
     system = pool[0][:3000]
     turns: list[tuple[int, int]] = []
     calibration, found = 1.0, []
+    counted: Counted | None = None
     for call in range(CALLS):
         raw = estimate_tokens(system) + sum(estimated for estimated, _ in turns)
         reported = count(system) + PER_MESSAGE + sum(counted for _, counted in turns)
-        estimate = int(raw * calibration)
+        estimate = estimated(raw, calibration, counted)
         found.append(estimate / reported - 1)
-        usage = Usage(calls=1, input=reported, cached=0, output=0, reasoning=0, usd=0.0)
-        calibration = _calibrated(calibration, estimate, Reply(AIMessage(""), usage))
+        calibration, counted = calibrated(calibration, raw, reported), Counted(raw=raw, reported=reported)  # the run's own
         text = dice.choice(pool)
         start = dice.randrange(max(1, len(text) - 2000))
         read = text[start : start + dice.randint(500, 9000)]
         thought = f"Thought {call}: the next fact is still open, so I look for the source that has it. " * dice.randint(1, 15)
-        counted = count(read) + (count(thought) if keeps_thoughts else 0) + 2 * PER_MESSAGE
-        turns.append((estimate_tokens(read) + estimate_tokens(thought) + 8, counted))
+        tokens = count(read) + (count(thought) if keeps_thoughts else 0) + 2 * PER_MESSAGE
+        turns.append((estimate_tokens(read) + estimate_tokens(thought) + 8, tokens))
         if raw > 24_000:
-            turns = turns[-4:]  # a compaction
+            turns, counted = turns[-4:], None  # a compaction
     return found
 
 

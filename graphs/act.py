@@ -17,7 +17,7 @@ from research_agent.memory.segment import MAX_ORDINALS
 
 from .observation import render
 from .ports import Context, Document, Finding, Observation
-from .state import Call, Failure, SubQuestion
+from .state import NOT_JSON, Call, Failure, SubQuestion
 from .window import keep, shown
 
 OBSERVATION_TOKENS = 2_400
@@ -25,6 +25,10 @@ OBSERVATION_TOKENS = 2_400
 TIMEOUT_S = 180.0
 REPEATS = (3, 5, 8)
 """At these counts of one call with the same arguments, the model is reminded (a vendor's own advice)."""
+
+
+class WrongCall(ToolException):
+    """There is no such tool, or its arguments are wrong: the model must call otherwise."""
 
 
 class Task(TypedDict):
@@ -41,7 +45,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     task, context, emit, call = state, runtime.context, runtime.stream_writer, state["call"]
     started = context.clock()
     emit({"type": "call", "step": call["step"], "name": call["name"], "args": call["args"], "sub_question": task["sub_question"]["id"]})
-    reason, text, summary, segments = "", "", "", list[Segment]()
+    reason, text, summary, segments, wrong = "", "", "", list[Segment](), False
     try:
         text, summary, segments = await _outcome(context, task)
         for segment in segments:
@@ -49,6 +53,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
                 told = {"claim": segment.text, "quote": segment.quote, "sub_question": segment.sub_question}
                 emit({"type": "finding", "handle": source.handle, **told})
     except ToolException as error:
+        wrong = isinstance(error, WrongCall)
         reason = context.redact(" ".join(str(error).split()))
         text = summary = f"Error: {reason}"
     text += _reminder(context, call)
@@ -65,6 +70,8 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
             "seconds": round(context.clock() - started, 3),
         }
     )
+    if wrong:
+        ref["wrong"] = True
     failures = [Failure(step=call["step"], what=call["name"], reason=reason)] if reason else []
     return {"results": {call["id"]: ref}, "failures": failures}
 
@@ -73,10 +80,10 @@ async def _outcome(context: Context, task: Task) -> tuple[str, str, list[Segment
     """(text for the model, one line for people, the segments it shows). Raises ToolException."""
     call = task["call"]
     if call["error"]:
-        raise ToolException(call["error"])
+        raise WrongCall(call["error"]) if call["error"] == NOT_JSON else ToolException(call["error"])
     tool = context.tool(call["name"])
     if tool is None:
-        raise ToolException(f"there is no tool {call['name']!r}; there are {', '.join(tool.name for tool in context.tools)}")
+        raise WrongCall(f"there is no tool {call['name']!r}; there are {', '.join(tool.name for tool in context.tools)}")
     if done := _archived(context, call):
         return _show(context, task, done), f"{len(done)} kept from before", done
     content, observation = await _run(tool, task)
@@ -106,7 +113,7 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
         raise ToolException(f"{call['name']} did not answer in {TIMEOUT_S:g} s") from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:4])
-        raise ToolException(f"wrong arguments for {call['name']}: {faults}") from error
+        raise WrongCall(f"wrong arguments for {call['name']}: {faults}") from error
     except ToolException:
         raise
     except Exception as error:  # a tool may be anyone's: its fault is a result that the model sees and the report tells

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,19 +11,23 @@ from typing import Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, InvalidToolCall, message_chunk_to_message
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ValidationError
 
-from .ports import RETRYABLE, Model, ModelCallError, Prices, Role
-from .state import DRAFTS, Usage
+from research_agent.memory import estimate_tokens
+
+from .budget import NO_LIMIT, Purse, output_limit, prompt_tokens
+from .failures import passes, told, wait_s
+from .ports import Model, ModelCallError, Prices, Role
+from .state import DRAFTS, NO_USAGE, Usage
 
 Emit = Callable[[dict[str, Any]], None]
 Draft = TypeVar("Draft", bound=BaseModel)
 
-ATTEMPTS = 6
-BASE_WAIT_S, MAX_WAIT_S = 1.0, 60.0
-NO_USAGE = Usage(calls=0, input=0, cached=0, output=0, reasoning=0, usd=0.0)
+ESTIMATED = "usage_estimated"
+"""In a message's `response_metadata`: its host did not report its usage."""
 _WRITTEN = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
 
@@ -32,15 +35,18 @@ _FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
 class InvalidOutput(Exception):
     """A model's structured answer that stayed invalid after one correction. Carries what the attempts cost."""
 
-    def __init__(self, reason: str, usage: Usage) -> None:
+    def __init__(self, reason: str, spent: Usage) -> None:
         super().__init__(reason)
-        self.usage = usage
+        self.spent = spent
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     message: AIMessage
     usage: Usage
+    """Of all attempts."""
+    reported_tokens: int = 0
+    """Of the prompt, by the host; 0 if it does not say."""
 
     @property
     def text(self) -> str:
@@ -75,9 +81,8 @@ def add_usage(a: Usage, b: Usage) -> Usage:
     )
 
 
-def usage_of(message: AIMessage, prices: Prices) -> Usage:
-    """What a reply cost, as its host counted it."""
-    meta = message.usage_metadata
+def usage_of(meta: UsageMetadata | None, prices: Prices) -> Usage:
+    """What an answer cost, as its host counted it."""
     if meta is None:
         return Usage(calls=1, input=0, cached=0, output=0, reasoning=0, usd=0.0)
     details: dict[str, Any] = dict(meta.get("input_token_details", {}))
@@ -104,46 +109,76 @@ async def call(
     emit: Emit,
     tools: Sequence[BaseTool] = (),
     response_format: dict[str, Any] | None = None,
+    purse: Purse = NO_LIMIT,
 ) -> Reply:
-    """One finished reply. Raises ModelCallError once waiting will not help, or has not."""
-    runnable: Runnable[Any, Any] = _bind(model.chat, tools, response_format)
-    spent = NO_USAGE
-    for attempt in range(1, ATTEMPTS + 1):
+    """One finished reply. Raises ModelCallError once waiting will not help, or has not; its `reason` says what to do."""
+    prompt, spent, attempt = prompt_tokens(messages, tools, response_format), NO_USAGE, 0
+    while True:
+        attempt += 1
         try:
-            message = await _stream(runnable, messages, role, emit)
-            spent = add_usage(spent, usage_of(message, model.prices))
+            runnable = _bind(model.chat, tools, response_format, output_limit(model, prompt, purse.after(spent)))
+            message = await _stream(runnable, messages, prompt, role, emit)
+            spent = add_usage(spent, _told(usage_of(message.usage_metadata, model.prices), model, role, emit))
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
                 message = _from_reasoning(message)
-            return Reply(message, spent)
+            reported = message.usage_metadata["input_tokens"] if message.usage_metadata else 0
+            return Reply(message, spent, 0 if message.response_metadata.get(ESTIMATED) else reported)
         except ModelCallError as error:
-            if error.kind not in RETRYABLE or attempt == ATTEMPTS:
+            if error.usage is not None:
+                spent = add_usage(spent, _told(usage_of(error.usage, model.prices), model, role, emit))
+            if not passes(error, attempt):
+                error.reason, error.spent = told(model, error, attempt), spent
                 raise
-            backoff = min(MAX_WAIT_S, BASE_WAIT_S * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-            wait_s = backoff if error.retry_after_s is None else error.retry_after_s
-            emit({"type": "retry", "reason": error.reason, "wait_s": round(wait_s, 1), "attempt": attempt})
-            await asyncio.sleep(wait_s)
-    raise AssertionError("unreachable")
+            pause_s = wait_s(error, attempt)
+            emit({"type": "retry", "reason": error.reason, "wait_s": round(pause_s, 1), "attempt": attempt})
+            await asyncio.sleep(pause_s)
 
 
-def _bind(chat: BaseChatModel, tools: Sequence[BaseTool], response_format: dict[str, Any] | None) -> Runnable[Any, Any]:
+def _told(usage: Usage, model: Model, role: Role, emit: Emit) -> Usage:
+    emit({"type": "usage", "role": role, "model": model.name, **{key: value for key, value in usage.items() if key != "calls"}})
+    return usage
+
+
+def _bind(
+    chat: BaseChatModel, tools: Sequence[BaseTool], response_format: dict[str, Any] | None, output_tokens: int | None
+) -> Runnable[Any, Any]:
+    more: dict[str, Any] = {} if output_tokens is None else {"max_tokens": output_tokens}
     if tools:
-        return chat.bind_tools(list(tools))
-    return chat.bind(response_format=response_format) if response_format else chat
+        return chat.bind_tools(list(tools), **more)
+    if response_format:
+        more["response_format"] = response_format
+    return chat.bind(**more) if more else chat
 
 
-async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage], role: Role, emit: Emit) -> AIMessage:
+async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage], prompt: int, role: Role, emit: Emit) -> AIMessage:
     whole: AIMessageChunk | None = None
-    async for chunk in runnable.astream(list(messages)):
-        if not isinstance(chunk, AIMessageChunk):
-            continue
-        if thought := reasoning_of(chunk):
-            emit({"type": "thought", "text": thought, "role": role})
-        if chunk.text:
-            emit({"type": "text", "text": str(chunk.text), "role": role})
-        whole = chunk if whole is None else whole + chunk
+    try:
+        async for chunk in runnable.astream(list(messages)):
+            if not isinstance(chunk, AIMessageChunk):
+                continue
+            if thought := reasoning_of(chunk):
+                emit({"type": "thought", "text": thought, "role": role})
+            if chunk.text:
+                emit({"type": "text", "text": str(chunk.text), "role": role})
+            whole = chunk if whole is None else whole + chunk
+    except ModelCallError as error:
+        if whole is not None and error.usage is None:
+            error.usage = _estimated(whole, prompt)
+        raise
     if whole is None:
         raise ModelCallError("the model's stream held nothing", "empty")
-    return _strict(whole)
+    message = _strict(whole)
+    if message.usage_metadata is None:
+        facts = {**message.response_metadata, ESTIMATED: True}
+        return message.model_copy(update={"usage_metadata": _estimated(whole, prompt), "response_metadata": facts})
+    return message
+
+
+def _estimated(answer: AIMessage, prompt: int) -> UsageMetadata:
+    """Of an answer whose host did not say, or could not before its stream broke: it is billed all the same."""
+    calls = "".join(str(chunk["args"]) for chunk in getattr(answer, "tool_call_chunks", ()))
+    output = estimate_tokens(f"{answer.text}{reasoning_of(answer)}{calls}")
+    return UsageMetadata(input_tokens=prompt, output_tokens=output, total_tokens=prompt + output)
 
 
 def _strict(whole: AIMessageChunk) -> AIMessage:
@@ -177,17 +212,24 @@ def _from_reasoning(message: AIMessage) -> AIMessage:
     return message.model_copy(update={"content": reasoning})
 
 
-async def ask(model: Model, messages: Sequence[BaseMessage], schema: type[Draft], *, role: Role, emit: Emit) -> tuple[Draft, Reply]:
+async def ask(
+    model: Model, messages: Sequence[BaseMessage], schema: type[Draft], *, role: Role, emit: Emit, purse: Purse = NO_LIMIT
+) -> tuple[Draft, Reply]:
     """A structured answer, without a forced tool: thinking models refuse those. One correction, then InvalidOutput."""
     name = next(name for name, draft in DRAFTS.items() if draft is schema)
     wire = {"type": "json_schema", "json_schema": {"name": name, "schema": schema.model_json_schema(), "strict": True}}
-    reply = await call(model, messages, role=role, emit=emit, response_format=wire)
+    reply = await call(model, messages, role=role, emit=emit, response_format=wire, purse=purse)
     try:
         return _parse(schema, reply.text), reply
     except ValueError as error:
         correction = HumanMessage(f"That is not a valid {name}: {_one_line(error)}. Answer again, with the JSON object only.")
-        told = AIMessage(reply.text or "(no answer)")  # its text only: calls it made here will never have results
-        again = await call(model, [*messages, told, correction], role=role, emit=emit, response_format=wire)
+        said = AIMessage(reply.text or "(no answer)")  # its text only: calls it made here will never have results
+        corrected = [*messages, said, correction]
+        try:
+            again = await call(model, corrected, role=role, emit=emit, response_format=wire, purse=purse.after(reply.usage))
+        except ModelCallError as failed:
+            failed.spent = add_usage(reply.usage, failed.spent)
+            raise
         spent = add_usage(reply.usage, again.usage)
         try:
             return _parse(schema, again.text), Reply(again.message, spent)

@@ -13,49 +13,56 @@ from langgraph.types import Send
 from research_agent.memory import Segment, content_hash
 
 from . import prompts, window
-from .calls import NO_USAGE, Emit, Reply, add_usage, call
-from .ports import Context, Model, ModelCallError
-from .state import Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .budget import calibrated, estimated, purse
+from .calls import Emit, Reply, add_usage, call
+from .ports import Context, ModelCallError
+from .state import NO_USAGE, NOT_JSON, Call, Counted, Failure, ResearchState, SubQuestion, TurnRef, Usage
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
+WRONG_CALLS, LAST_WRONG_CALL = 3, 9
+"""So many in a row, and the model is shown how its tools are called; so many, and its sub-question is given up."""
 OVERFLOWS = 3
 """Compactions that a host's overflow error may force before the run stops."""
-WRITE_TOKENS = 6_000
-"""Output kept back, in money, for the report."""
 
 
 async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Folds the last results into the window, compacts it if it is due, and asks for the next thought."""
     context = runtime.context
-    turns = [*state["turns"], *_results(state)]
-    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock()}
-    usage = state.get("usage", NO_USAGE)
+    results = _results(state)
+    turns, before = [*state["turns"], *results], state.get("wrong", 0)
+    wrong = _wrong_in_a_row(before, results)
+    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock(), "wrong": wrong}
     current = next((item for item in state["plan"] if item["status"] == "open"), None)
     if current is None:
         return folded
-    if stopped := over_limit(context, state, usage):
+    if stopped := over_limit(context, state):
         return {**folded, "stopped": stopped}
+    if wrong >= LAST_WRONG_CALL:
+        return {**folded, **_given_up(state, current, wrong, runtime.stream_writer)}
+    if before < WRONG_CALLS <= wrong:
+        advice = HumanMessage(prompts.wrong_calls(wrong, context.tools))
+        turns.append(window.keep(advice, context.archive, step=state["step"], opens=True))
     if state.get("opened") != current["id"]:
         opening = HumanMessage(prompts.sub_question(current["id"], current["question"]))
         turns.append(window.keep(opening, context.archive, step=state["step"], opens=True))
         runtime.stream_writer({"type": "sub_question", **current})
+    turn = _Turn(context, state, turns, current, runtime.stream_writer)
     try:
-        turn = _Turn(context, state, turns, current, runtime.stream_writer)
         reply = await turn.take()
     except ModelCallError as error:
-        failure = Failure(step=state["step"], what="model", reason=error.reason)
-        return {**folded, "turns": turns, "failures": [failure], "stopped": f"the model failed: {error.reason}"}
+        return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
     update = await _archived(context, state, current, reply, runtime.stream_writer)
     return {
         **folded,
         **update,
         "head": turn.head,
         "turns": [*turn.turns, *update["turns"]],
-        "usage": add_usage(usage, reply.usage),
+        "usage": add_usage(turn.usage, reply.usage),
         "opened": current["id"],
         "window": turn.learned_window,
-        "calibration": _calibrated(state.get("calibration", 1.0), turn.estimate, reply),
+        "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
+        "counted": Counted(raw=turn.raw if reply.reported_tokens else 0, reported=reply.reported_tokens),
         "turn": state.get("turn", 0) + 1,
     }
 
@@ -71,30 +78,43 @@ def route(state: ResearchState) -> list[Send] | Literal["investigate", "review",
     return "investigate" if any(item["status"] == "open" for item in state["plan"]) else "review"
 
 
-def over_limit(context: Context, state: ResearchState, usage: Usage) -> str:
-    """The limit that is reached, in words; empty if none is. Money is kept back for the report."""
+def over_limit(context: Context, state: ResearchState) -> str:
+    """The limit that is reached, in words; empty if none is. That of dollars is kept call by call (budget.py)."""
     limits = context.limits
     if state["step"] >= limits.steps:
         return f"the limit of {limits.steps} steps was reached"
     if context.clock() >= limits.minutes * 60:
         return f"the limit of {limits.minutes:g} minutes was reached"
-    used = int(sum(turn["tokens"] for turn in (*state["head"], *state["turns"])) * state.get("calibration", 1.0))
-    usual_usd = usage["usd"] / max(1, usage["calls"])
-    next_usd = max(usual_usd, _usd(context.models["investigator"], used, 2_000))
-    write_usd = max(usual_usd, _usd(context.models["writer"], used, WRITE_TOKENS))
-    if next_usd + write_usd > 0 and usage["usd"] + next_usd + write_usd > limits.usd:
-        return f"the limit of ${limits.usd:g} was reached (${usage['usd']:.3f} spent, the rest kept back for the report)"
     return ""
 
 
-def _usd(model: Model, input_tokens: int, output_tokens: int) -> float:
-    return (input_tokens * model.prices.miss + output_tokens * model.prices.output) / 1e6
+def _stopped(context: Context, state: ResearchState, usage: Usage, error: ModelCallError) -> dict[str, Any]:
+    if error.kind == "budget":
+        spent = f"${usage['usd']:.3f} spent, the rest kept back for the report"
+        return {"stopped": f"the limit of ${context.limits.usd:g} was reached ({spent})"}
+    return {"failures": [Failure(step=state["step"], what="model", reason=error.reason)], "stopped": error.reason}
 
 
 def _results(state: ResearchState) -> list[TurnRef]:
     """The last calls' results, in the order of the calls."""
     results = state.get("results") or {}
     return [results[call["id"]] for call in state["calls"] if call["id"] in results]
+
+
+def _wrong_in_a_row(before: int, results: Sequence[TurnRef]) -> int:
+    for result in results:
+        before = before + 1 if result.get("wrong") else 0
+    return before
+
+
+def _given_up(state: ResearchState, current: SubQuestion, wrong: int, emit: Emit) -> dict[str, Any]:
+    """A sub-question on which the model no longer makes a call that can be run. The others go on."""
+    failed = SubQuestion(id=current["id"], question=current["question"], status="failed", answer="")
+    emit({"type": "sub_question", **failed})
+    reason = f"given up after {wrong} calls in a row that could not be run"
+    failure = Failure(step=state["step"], what=f"sub-question {current['id']}", reason=reason)
+    plan = [failed if item["id"] == failed["id"] else item for item in state["plan"]]
+    return {"plan": plan, "failures": [failure], "wrong": 0}
 
 
 class _Turn:
@@ -106,13 +126,19 @@ class _Turn:
         self._calibration = state.get("calibration", 1.0)
         self._fixed = window.fixed_tokens(context)
         self.head, self.turns = list(state["head"]), list(turns)
+        self._counted = state.get("counted")
         self.learned_window = state.get("window")
+        self.usage = state.get("usage", NO_USAGE)
+
+    @property
+    def raw(self) -> int:
+        """Of the prompt's tokens, estimated as of any model."""
+        return self._fixed + sum(turn["tokens"] for turn in (*self.head, *self.turns))
 
     @property
     def estimate(self) -> int:
         """Of the prompt's tokens, as this model counts them."""
-        raw = self._fixed + sum(turn["tokens"] for turn in (*self.head, *self.turns))
-        return int(raw * self._calibration)
+        return estimated(self.raw, self._calibration, self._counted)
 
     async def take(self) -> Reply:
         marks = self._marks()
@@ -125,8 +151,11 @@ class _Turn:
                 raise ModelCallError(f"the newest turn alone is over the window of {marks.cap} tokens", "overflow")
             try:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
-                return await call(self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools)
+                now: ResearchState = {**self._state, "head": self.head, "turns": self.turns}
+                given = purse(self._context, now, self.usage, "investigator")
+                return await call(self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given)
             except ModelCallError as error:
+                self.usage = add_usage(self.usage, error.spent)
                 if error.kind != "overflow":
                     raise
                 known = min(self._model.window_tokens, self.learned_window or 10**9)
@@ -151,16 +180,9 @@ class _Turn:
         self.head, self.turns = await window.compact(
             self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
         )
+        self._counted = None  # it is another prompt now
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
-
-
-def _calibrated(old: float, estimate: int, reply: Reply) -> float:
-    """The estimate's factor, moved half-way to what the host reported."""
-    reported = reply.usage["input"] / max(1, reply.usage["calls"])
-    if reported <= 0 or estimate <= 0:
-        return old
-    return min(3.0, max(0.3, old * (1 + reported / estimate) / 2))
 
 
 async def _archived(context: Context, state: ResearchState, current: SubQuestion, reply: Reply, emit: Emit) -> dict[str, Any]:
@@ -203,7 +225,7 @@ def _clean(message: AIMessage, context: Context) -> tuple[AIMessage, dict[str, s
             id += "_"
         args = item["args"] if isinstance(item["args"], dict) else {}
         if item in message.invalid_tool_calls:
-            faults[id] = "its arguments were cut off or are not valid JSON; make the call again"
+            faults[id] = NOT_JSON
         calls.append({"name": item["name"] or "unnamed", "args": _redacted(args, context), "id": id, "type": "tool_call"})
     extra = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
     clean = {

@@ -11,9 +11,10 @@ from langgraph.types import Command, interrupt
 from research_agent.memory import Segment
 
 from . import prompts
-from .calls import NO_USAGE, InvalidOutput, add_usage, ask
+from .budget import purse
+from .calls import InvalidOutput, add_usage, ask
 from .ports import Context
-from .state import Failure, PlanDraft, ResearchState, SubQuestion
+from .state import NO_USAGE, Failure, PlanDraft, ResearchState, SubQuestion
 from .window import keep
 
 MAX_SUB_QUESTIONS = 12
@@ -27,11 +28,12 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     failures: list[Failure] = []
     reasoning, usage = "", state.get("usage", NO_USAGE)
     try:
-        draft, reply = await ask(context.models["planner"], messages, PlanDraft, role="planner", emit=emit)
+        given = purse(context, state, usage, "planner")
+        draft, reply = await ask(context.models["planner"], messages, PlanDraft, role="planner", emit=emit, purse=given)
         reasoning, usage = reply.reasoning, add_usage(usage, reply.usage)
     except InvalidOutput as error:
         draft = PlanDraft(brief="", sub_questions=[])
-        usage = add_usage(usage, error.usage)
+        usage = add_usage(usage, error.spent)
         failures = [Failure(step=0, what="plan", reason=f"{error}; the question itself is the plan")]
         emit({"type": "warning", "text": failures[0]["reason"]})
     questions = [" ".join(text.split()) for text in draft.sub_questions if text.strip()][:MAX_SUB_QUESTIONS] or [question]

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.tools import BaseTool
 
 from research_agent.memory.segment import Kind, Segment
 from research_agent.memory.segment import Passage as Passage
+
+from .state import NO_USAGE, Usage
 
 Role = Literal["planner", "investigator", "reviewer", "writer"]
 
@@ -37,23 +40,46 @@ class Model:
     prices: Prices = Prices()
     priced: bool = True
     """False: nobody knows its prices, so a limit in dollars cannot hold."""
+    least_output_tokens: int = 2_000
+    """With less it is not asked at all: thinking would use it up, or the host refuse it."""
+    host: str = ""
+    key: str = ""
+    """The NAME of the environment variable that its key comes from: it stands in what a refused key is told as."""
 
 
-ModelErrorKind = Literal["overloaded", "rate_limit", "quota", "auth", "overflow", "content_filter", "bad_request", "network", "empty"]
-"""`empty`: the host answered, but with nothing that can be used."""
+ModelErrorKind = Literal[
+    "overloaded", "rate_limit", "quota", "auth", "overflow", "content_filter", "bad_request", "network", "empty", "budget"
+]
+"""`empty`: the host answered, but with nothing that can be used. `budget`: not asked, for it could cost more than is left."""
 RETRYABLE: frozenset[ModelErrorKind] = frozenset({"overloaded", "rate_limit", "network", "empty"})
 
 
 class ModelCallError(Exception):
     """A model call that failed. A chat model of ours raises nothing else for what a host answers."""
 
-    def __init__(self, reason: str, kind: ModelErrorKind, *, retry_after_s: float | None = None, window_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        kind: ModelErrorKind,
+        *,
+        retry_after_s: float | None = None,
+        window_tokens: int | None = None,
+        usage: UsageMetadata | None = None,
+        spent: Usage = NO_USAGE,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.kind = kind
         self.retry_after_s = retry_after_s
         self.window_tokens = window_tokens
         """What an `overflow` taught of the window, if its wording says."""
+        self.usage = usage
+        """As the host reported it, or estimated: an answer that cannot be used is billed all the same."""
+        self.spent = spent
+        """By all attempts of the call."""
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,13 @@ extractive model reads the same tags.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from . import observation
 
@@ -77,6 +82,34 @@ def brief(question: str, brief: str, sub_questions: Sequence[tuple[str, str]]) -
 def sub_question(id: str, question: str) -> str:
     """Opens the work on one sub-question."""
     return _tag("sub_question", defuse(question), id=id) + "\n\nWork on this sub-question now."
+
+
+def wrong_calls(count: int, tools: Sequence[BaseTool]) -> str:
+    """After wrong calls in a row: the same correction again would not help, so the tools are shown as they are called."""
+    lines = [_signature(tool) for tool in tools]
+    return (
+        f"Your last {count} tool calls could not be run. Do not repeat them. These are the only tools, and this is how they are called; "
+        "a name with a ? may be left out:\n"
+        + _tag("tools", "\n".join(lines))
+        + "\n\nMake one simple call now, with exactly these names, as one JSON object. If no tool helps, reply without calling one."
+    )
+
+
+def _signature(tool: BaseTool) -> str:
+    """`web_search(query: string, limit?: integer)`"""
+    schema = convert_to_openai_tool(tool)["function"]["parameters"]
+    needed = schema.get("required", ())
+    names = [f"{name}{'' if name in needed else '?'}: {_type(part)}" for name, part in schema.get("properties", {}).items()]
+    return f"{tool.name}({', '.join(names)})"
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join(json.dumps(value) for value in schema["enum"])
+    if "anyOf" in schema:
+        return " | ".join(_type(part) for part in schema["anyOf"])
+    kind = str(schema.get("type", "any"))
+    return f"list of {_type(schema.get('items', {}))}" if kind == "array" else kind
 
 
 def memory(blocks: Iterable[str], current: str) -> str:

@@ -8,10 +8,11 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
 from . import prompts, window
-from .calls import NO_USAGE, InvalidOutput, add_usage, ask
+from .budget import purse
+from .calls import InvalidOutput, add_usage, ask
 from .investigate import over_limit
 from .ports import Context, ModelCallError
-from .state import Failure, ResearchState, ReviewDraft, SubQuestion
+from .state import NO_USAGE, Failure, ResearchState, ReviewDraft, SubQuestion
 
 MAX_REVIEWS = 2
 MAX_FOLLOW_UPS = 3
@@ -22,7 +23,7 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
     context, emit = runtime.context, runtime.stream_writer
     usage, reviews = state.get("usage", NO_USAGE), state.get("reviews", 0) + 1
     base: dict[str, Any] = {"reviews": reviews, "seconds": context.clock()}
-    if reviews > MAX_REVIEWS or over_limit(context, state, usage):
+    if reviews > MAX_REVIEWS or over_limit(context, state):
         return base
     plan = state["plan"]
     text = prompts.review(
@@ -32,12 +33,13 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
         [(item["id"], item["answer"]) for item in plan],
     )
     messages = [SystemMessage(prompts.REVIEWER), HumanMessage(text)]
+    given = purse(context, state, usage, "reviewer")
     try:
-        draft, reply = await ask(context.models["reviewer"], messages, ReviewDraft, role="reviewer", emit=emit)
+        draft, reply = await ask(context.models["reviewer"], messages, ReviewDraft, role="reviewer", emit=emit, purse=given)
     except InvalidOutput as error:
-        return {**base, "usage": add_usage(usage, error.usage), "failures": [_failure(state, str(error))]}
+        return {**base, "usage": add_usage(usage, error.spent), "failures": [_failure(state, str(error))]}
     except ModelCallError as error:
-        return {**base, "failures": [_failure(state, error.reason)]}
+        return {**base, "usage": add_usage(usage, error.spent), "failures": [_failure(state, error.reason)]}
     known = {" ".join(item["question"].lower().split()) for item in plan}
     asked = [context.redact(" ".join(text.split())) for text in draft.follow_ups]
     new = [text for text in asked if text and text.lower() not in known][:MAX_FOLLOW_UPS]

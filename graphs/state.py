@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import add
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,10 @@ class Call(TypedDict):
     """Why it cannot be run at all (arguments that are no JSON, say); empty if it can."""
 
 
+NOT_JSON = "its arguments were cut off or are not valid JSON; make the call again"
+"""The `error` of a call that came so."""
+
+
 class TurnRef(TypedDict):
     """A message of the live window: where its body is, and what it costs."""
 
@@ -42,6 +46,8 @@ class TurnRef(TypedDict):
     """A whole turn starts here: the window is cut before such a message only."""
     segments: list[str]
     """Ids of the archived segments it shows."""
+    wrong: NotRequired[bool]
+    """The result of a call that could not be run: no such tool, or wrong arguments."""
 
 
 class Failure(TypedDict):
@@ -59,6 +65,16 @@ class Usage(TypedDict):
     output: int
     reasoning: int
     usd: float
+
+
+class Counted(TypedDict):
+    """The last prompt: its estimate, uncalibrated, and what its host counted; 0 if it did not."""
+
+    raw: int
+    reported: int
+
+
+NO_USAGE = Usage(calls=0, input=0, cached=0, output=0, reasoning=0, usd=0.0)
 
 
 def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
@@ -88,6 +104,8 @@ class ResearchState(TypedDict, total=False):
     """Tool calls so far."""
     turn: int
     """The investigator's model turns so far."""
+    wrong: int
+    """Wrong calls in a row."""
     opened: str
     """The sub-question whose opening message is in the conversation."""
     window: int | None
@@ -97,6 +115,7 @@ class ResearchState(TypedDict, total=False):
     """Of work, over all resumes."""
     calibration: float
     """Reported prompt tokens over estimated ones."""
+    counted: Counted
     reviews: int
     failures: Annotated[list[Failure], add]
     stopped: str

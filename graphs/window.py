@@ -23,6 +23,8 @@ from .state import ResearchState, SubQuestion, TurnRef
 
 NEWEST_TURNS = 4
 """Whole turns that stay in the prompt through a compaction, if the window can hold them."""
+READ_TOKENS = 1_500
+"""Recalled for the report, for a sub-question that has no finding."""
 RECALL_TOKENS = 2_000
 """Of a memory block's recalled passages."""
 HANDLES, HANDLE_TOKENS = 60, 20

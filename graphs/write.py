@@ -11,13 +11,12 @@ from langgraph.runtime import Runtime
 from research_agent.memory import Segment
 
 from . import prompts, window
-from .calls import NO_USAGE, InvalidOutput, add_usage, ask
+from .budget import purse
+from .calls import InvalidOutput, add_usage, ask
 from .observation import render
 from .ports import Context, ModelCallError
-from .state import Failure, ReportDraft, ResearchState, SubQuestion
+from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion
 
-READ_TOKENS = 1_500
-"""Recalled for a sub-question that has no finding."""
 SOURCE_WORDS = 12
 """What a source's line in the report takes of `max_words`."""
 
@@ -42,11 +41,13 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     )
     messages = [SystemMessage(prompts.WRITER), HumanMessage(text)]
     try:
-        draft, reply = await ask(context.models["writer"], messages, ReportDraft, role="writer", emit=emit)
+        draft, reply = await ask(
+            context.models["writer"], messages, ReportDraft, role="writer", emit=emit, purse=purse(context, state, usage, "writer")
+        )
         usage = add_usage(usage, reply.usage)
         emit({"type": "turn", "role": "writer", "reasoning": context.redact(reply.reasoning), "content": "", "calls": [], "usage": usage})
     except (InvalidOutput, ModelCallError) as error:
-        usage = add_usage(usage, error.usage) if isinstance(error, InvalidOutput) else usage
+        usage = add_usage(usage, error.spent)
         failures = [Failure(step=state["step"], what="write", reason=str(error))]
         stopped = stopped or f"the writer failed ({error}); the report lists the findings as they were noted"
         return {**done, "report": {}, "usage": usage, "failures": failures, "stopped": stopped}
@@ -61,7 +62,7 @@ async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequenc
     passages: dict[tuple[str, str], Any] = {}
     for item in plan:
         if item["id"] not in covered:
-            for passage in await context.archive.recall(item["question"], budget_tokens=READ_TOKENS, kinds=("observation",)):
+            for passage in await context.archive.recall(item["question"], budget_tokens=window.READ_TOKENS, kinds=("observation",)):
                 passages.setdefault((passage.segment.id, passage.text), passage)
     return render(window.shown(passage.segment.id, passage.text, context.archive) for passage in passages.values())
 

@@ -208,11 +208,37 @@ def memory_rebuild(id: Name, out: Out = RUNS) -> None:
 
 
 @app.command()
-def models() -> None:
-    """The models that are known, with their windows and prices."""
-    from research_agent.terminal import show_models
+def models(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it, with sources.")] = False,
+) -> None:
+    """The models that are known: windows, prices, and what each was tried against."""
+    from research_agent.terminal import tables
 
-    show_models()
+    typer.echo(tables.models_markdown() if markdown else tables.models(), nl=False)
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="Also checks what this config names.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Asks no host and no search engine.")] = False,
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that everything a run needs is there and works. With a hosted model it costs two short calls, told before."""
+    import asyncio
+
+    from research_agent.doctor import Row, diagnose
+    from research_agent.terminal import tables
+
+    rows: list[Row] = []
+    show = rows.append if as_json else lambda row: typer.echo(tables.check(row))
+    works = asyncio.run(
+        diagnose(config, set_ or (), offline=offline, on_row=show, say=lambda text: typer.echo(f"doctor: {text}", err=True))
+    )
+    if as_json:
+        keys = ("check", "state", "found", "remedy")
+        _print_json({"works": works, "rows": [{key: getattr(row, key) for key in keys} for row in rows]})
+    raise typer.Exit(COMPLETE if works else FAILED)
 
 
 def _print_json(value: Any) -> None:

@@ -103,6 +103,25 @@ class PricesConfig(_Part):
     miss: float = Field(default=0.0, ge=0, description="dollars per million input tokens, 0 or more")
     hit: float = Field(default=0.0, ge=0, description="dollars per million cached input tokens, 0 or more")
     output: float = Field(default=0.0, ge=0, description="dollars per million output tokens, 0 or more")
+    cache_write: float | None = Field(default=None, ge=0, description="dollars per million tokens written to a cache, if they cost more")
+
+
+class WireConfig(_Part):
+    """How the host speaks, where the catalog does not know or is wrong. What is None comes from the catalog."""
+
+    reasoning_field: Literal["reasoning_content", "reasoning"] | None = Field(default=None, description="reasoning_content or reasoning")
+    needs_reasoning: bool | None = Field(default=None, description="true or false: is a turn with tool calls but no reasoning refused")
+    structured: Literal["json_schema", "json_object", "text"] | None = Field(default=None, description="json_schema, json_object or text")
+    tool_choice: tuple[Literal["auto", "none", "required", "named"], ...] | None = Field(
+        default=None, strict=False, description="a list of auto, none, required, named: what may be asked for while the model thinks"
+    )
+    call_ids: Literal["verbatim", "kimi"] | None = Field(default=None, description="verbatim or kimi")
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        default=None, description="max_tokens or max_completion_tokens"
+    )
+    typed_schemas: bool | None = Field(default=None, description="true or false: must each property of a tool's schema have a type")
+    stream_usage: bool | None = Field(default=None, description="true or false: may a stream be asked to report usage")
+    fixed: dict[str, Any] | None = Field(default=None, description="a mapping of request fields that must have one value")
 
 
 class ModelConfig(_Part):
@@ -117,6 +136,8 @@ class ModelConfig(_Part):
     window_tokens: int | None = Field(default=None, ge=1000, description="a number of tokens, 1000 or more")
     max_output_tokens: int | None = Field(default=None, ge=1, description="a number of tokens, 1 or more")
     prices: PricesConfig | None = Field(default=None, description="a mapping of miss, hit and output")
+    like: str = Field(default="", description="a known model that this one is, under another name")
+    wire: WireConfig = Field(default=WireConfig(), description="a mapping, such as {reasoning_field: reasoning}")
     params: dict[str, Any] = Field(default_factory=dict, description="a mapping of request parameters, such as {temperature: 1.0}")
 
     @property

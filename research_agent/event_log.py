@@ -12,6 +12,7 @@ from typing import Any
 
 from research_agent.events import STREAMED_ONLY, Event
 
+_COUNTED = ("input", "cached", "output", "reasoning", "usd")
 _LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
 """JSON lets them stand; a reader that splits lines does not."""
 
@@ -54,3 +55,23 @@ class EventLog:
         if isinstance(value, float):
             return value if math.isfinite(value) else None
         return value if value is None or isinstance(value, bool | int) else self._redact(str(value))
+
+
+def by_role(path: Path) -> dict[str, dict[str, float]]:
+    """What each role's calls took, over all sessions of a run: calls, input, cached, output and reasoning tokens, dollars."""
+    totals: dict[str, dict[str, float]] = {}
+    if not path.is_file():
+        return totals
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if '"type": "usage"' not in line:
+                continue
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the run was killed in the middle of a line
+            total = totals.setdefault(event["role"], dict.fromkeys(("calls", *_COUNTED), 0))
+            total["calls"] += 1
+            for name in _COUNTED:
+                total[name] += event[name]
+    return {role: {**total, "usd": round(total["usd"], 6)} for role, total in totals.items()}

@@ -18,12 +18,11 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 
 from research_agent.config import Config
-from research_agent.event_log import EventLog
+from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
-from research_agent.graphs.calls import NO_USAGE
 from research_agent.graphs.ports import Context, Limits, ModelCallError
-from research_agent.graphs.state import ResearchState
+from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles
@@ -88,7 +87,10 @@ class Session:
                 return await self._work(resumed, answer)
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
-                reason = self._redact(" ".join((str(error) if known else f"{type(error).__name__}: {error}").split()))[:500]
+                text = str(error) if known else f"{type(error).__name__}: {error}"
+                if isinstance(error, ModelCallError):
+                    text = f"{error.reason}, then `research-agent resume {self._run.id}`"
+                reason = self._redact(" ".join(text.split()))[:700]
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
                 return self._ended(self._state, "failed", reason, None, "")
 
@@ -167,7 +169,7 @@ class Session:
         return self._seconds_before + time.monotonic() - self._started
 
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
-        draft, stopped = state.get("report") or None, state.get("stopped", "")
+        draft, stopped = state.get("report") or None, self._with_remedy(state)
         if drained:
             draft, stopped = None, f"stopped; `research-agent resume {self._run.id}` goes on"
         if not draft and not archive.find(kind="finding"):
@@ -177,6 +179,12 @@ class Session:
         path = self._write(report)
         self._emit({"type": "report", "path": str(path), "answer": report.answer})
         return self._ended(state, status, stopped, path, report.answer)
+
+    def _with_remedy(self, state: ResearchState) -> str:
+        """Why the investigation stopped. A model's failure says what to do first; then the run goes on where it was."""
+        stopped = state.get("stopped", "")
+        failed = any(failure["what"] == "model" and failure["reason"] == stopped for failure in state.get("failures", []))
+        return f"{stopped}, then `research-agent resume {self._run.id}`" if failed else stopped
 
     def _investigation(
         self, state: ResearchState, archive: Archive, draft: dict[str, Any] | None, status: Status, reason: str
@@ -220,6 +228,7 @@ class Session:
             reason=reason,
             **counts,
             model_calls=usage["calls"],
+            roles=by_role(self._run.events),
             sub_questions=state.get("plan", []),
             failures=state.get("failures", []),
             warnings=self._warnings,

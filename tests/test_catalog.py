@@ -10,6 +10,7 @@ from research_agent.config import PROVIDERS, Config
 from research_agent.graphs.ports import Prices
 from research_agent.memory import estimate_tokens
 from research_agent.models import catalog
+from research_agent.models.chat import ReasoningChatModel
 from research_agent.models.load import FACTORIES, CannotLoad, Settings, load, load_roles
 
 
@@ -30,6 +31,23 @@ def test_an_unknown_model_gets_cautious_values_and_a_config_overrides_them() -> 
     assert load(Settings(provider="openai", name="nobody-knows-it")).window_tokens == 32768
     given = load(Settings(provider="openai", name="x", window_tokens=9000, max_output_tokens=500, prices=Prices(1, 2, 3)))
     assert (given.window_tokens, given.max_output_tokens, given.prices) == (9000, 500, Prices(1, 2, 3))
+
+
+def test_a_config_may_say_otherwise_of_everything() -> None:
+    model = {
+        "provider": "vllm",
+        "name": "our-fine-tune",
+        "like": "kimi-k2-thinking",
+        "prices": {"miss": 1, "hit": 0.5, "output": 2, "cache_write": 1.5},
+        "wire": {"reasoning_field": "reasoning_content", "structured": "text", "tool_choice": ["auto"], "fixed": {"temperature": 0.6}},
+    }
+    config = Config.from_mapping({"question": "Q", "search": {"providers": ["ddgs"]}, "model": model}, base=Path())
+    made = load_roles(config)["planner"]
+    chat = made.chat
+    assert isinstance(chat, ReasoningChatModel)
+    assert (made.name, made.window_tokens, made.prices) == ("our-fine-tune", 262144, Prices(1, 0.5, 2, 1.5))
+    assert (chat.row.reasoning_field, chat.row.structured, chat.row.tool_choice) == ("reasoning_content", "text", ("auto",))
+    assert (chat.row.fixed, chat.row.call_ids, chat.row.needs_reasoning) == ({"temperature": 0.6}, "kimi", True)
 
 
 def test_every_provider_of_a_config_can_be_made_from_the_catalog() -> None:

@@ -10,8 +10,10 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,48 @@ MODELS = [("moonshot", "kimi-k2-thinking"), ("anthropic", "claude-sonnet-5-5"), 
 pytestmark = pytest.mark.skipif(
     not (os.environ.get("AIMOCK") and CLI.is_file() and shutil.which("node")), reason="needs AIMOCK=DIR and node"
 )
+
+
+class Wire:
+    """Stands before the server and keeps every request's body as it went out."""
+
+    def __init__(self, target: str) -> None:
+        wire = self
+        self.sent: list[dict[str, Any]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                wire.sent.append(json.loads(body))
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
+                answer = httpx.post(f"{target}{self.path}", content=body, headers={**headers, "Accept-Encoding": "identity"}, timeout=30)
+                self.send_response(answer.status_code)
+                for name in ("content-type", "retry-after"):
+                    if name in answer.headers:
+                        self.send_header(name, answer.headers[name])
+                self.send_header("Content-Length", str(len(answer.content)))
+                self.end_headers()
+                self.wfile.write(answer.content)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def wire(server: str) -> Iterator[Wire]:
+    opened = Wire(server)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +146,8 @@ async def answered(chat: BaseChatModel, messages: list[Any]) -> AIMessage:
 
 
 @pytest.mark.parametrize(("provider", "name"), MODELS)
-async def test_a_loop_of_tool_calls(server: str, provider: str, name: str) -> None:
-    chat = model(server, provider, name)
+async def test_a_loop_of_tool_calls(wire: Wire, provider: str, name: str) -> None:
+    chat = model(wire.url, provider, name)
     messages: list[Any] = [HumanMessage("Investigate")]
     thoughts = []
     while True:
@@ -119,16 +163,71 @@ async def test_a_loop_of_tool_calls(server: str, provider: str, name: str) -> No
     mark = {"moonshot": '"reasoning_field"', "anthropic": '"signature"', "openai": '"encrypted_content"'}[provider]
     assert kept.count(mark) == TURNS + 1  # what must go back with each turn
     assert thoughts == [*(f"Thought {turn}." for turn in range(TURNS)), "Enough."]
+    CHECKS[provider](wire.sent[-1], [m for m in messages[:-1] if isinstance(m, AIMessage)])
+    parts = ("input",) if provider == "openai" else ("system", "messages")
+    for earlier, later in zip(wire.sent, wire.sent[1:], strict=False):
+        for part in parts:
+            assert _unmarked(later.get(part))[: len(_unmarked(earlier.get(part)))] == _unmarked(earlier.get(part))
+
+
+def _unmarked(part: Any) -> Any:
+    """Without the marks that say how far to cache: they move on with each turn."""
+    if isinstance(part, dict):
+        return {key: _unmarked(value) for key, value in part.items() if key != "cache_control"}
+    return [_unmarked(item) for item in part] if isinstance(part, list) else part or []
+
+
+def _kimi(body: dict[str, Any], turns: list[AIMessage]) -> None:
+    said = [message for message in body["messages"] if message["role"] == "assistant"]
+    assert [message["reasoning_content"] for message in said] == [f"Thought {turn}." for turn in range(TURNS)]
+    assert all("content" not in message for message in said)
+    assert [call["id"] for message in said for call in message["tool_calls"]] == [turn.tool_calls[0]["id"] for turn in turns]
+    assert (body["temperature"], body["max_completion_tokens"], body["stream"]) == (1.0, 32768, True)
+
+
+def _claude(body: dict[str, Any], turns: list[AIMessage]) -> None:
+    said = [message["content"] for message in body["messages"] if message["role"] == "assistant"]
+    assert len(said) == TURNS
+    for turn, (blocks, message) in enumerate(zip(said, turns, strict=True)):
+        assert [block["type"] for block in blocks] == ["thinking", "tool_use"]
+        kept = next(block for block in message.content if isinstance(block, dict) and block["type"] == "thinking")
+        assert blocks[0]["thinking"] == f"Thought {turn}."
+        assert blocks[0]["signature"] == kept["signature"]
+        assert blocks[0]["signature"]
+        assert blocks[1]["id"] == message.tool_calls[0]["id"]
+    results = [b["tool_use_id"] for m in body["messages"] if m["role"] == "user" for b in m["content"] if isinstance(b, dict)]
+    assert results == [blocks[1]["id"] for blocks in said]
+    assert json.dumps(body).count('"cache_control"') >= 1
+
+
+def _gpt(body: dict[str, Any], turns: list[AIMessage]) -> None:
+    kinds = [item["type"] for item in body["input"] if item.get("type") in ("reasoning", "function_call", "function_call_output")]
+    assert kinds == ["reasoning", "function_call", "function_call_output"] * TURNS
+    reasoning = [item for item in body["input"] if item.get("type") == "reasoning"]
+    kept = [
+        block["encrypted_content"] for turn in turns for block in turn.content if isinstance(block, dict) and "encrypted_content" in block
+    ]
+    assert [item["encrypted_content"] for item in reasoning] == kept
+    asked, given = ([i["call_id"] for i in body["input"] if i.get("type") == kind] for kind in ("function_call", "function_call_output"))
+    assert asked == given
+    assert body["store"] is False
+    assert body["include"] == ["reasoning.encrypted_content"]
+    assert "previous_response_id" not in body
+
+
+CHECKS = {"moonshot": _kimi, "anthropic": _claude, "openai": _gpt}
 
 
 @pytest.mark.parametrize(("provider", "name"), MODELS)
-async def test_one_model_goes_on_where_another_stopped(server: str, provider: str, name: str) -> None:
+async def test_one_model_goes_on_where_another_stopped(wire: Wire, provider: str, name: str) -> None:
     messages: list[Any] = [HumanMessage("Investigate")]
     for turn in range(TURNS + 1):
         other = MODELS[turn % 3] if turn < TURNS else (provider, name)
-        message = await answered(model(server, *other), messages)
+        message = await answered(model(wire.url, *other), messages)
         messages += [message, *(ToolMessage("found", tool_call_id=call["id"] or "") for call in message.tool_calls)]
     assert str(message.text) == "Done: nine moons."
+    own = {f"Thought {turn}." for turn in range(TURNS) if MODELS[turn % 3] == (provider, name)}
+    assert {f"Thought {turn}." for turn in range(TURNS) if f"Thought {turn}." in json.dumps(wire.sent[-1])} == own
 
 
 @pytest.mark.parametrize(("provider", "name"), MODELS)

@@ -180,6 +180,12 @@ async def test_a_hosted_reasoning_model_reads_a_site_for_more_than_20_steps(tmp_
     assert {source["url"] for source in sources} == {site.url(f"/page{n}") for n in range(CHAIN)}
     assert record["usd"] > 0
     assert record["tokens"]["cached"] > 0
+    roles = record["roles"]
+    assert [roles[role]["calls"] for role in ("planner", "reviewer", "writer")] == [1, 1, 1]
+    assert sum(spent["calls"] for spent in roles.values()) == record["model_calls"] == len(requests)
+    assert sum(spent["usd"] for spent in roles.values()) == pytest.approx(record["usd"], abs=1e-5)
+    for name in ("input", "cached", "output", "reasoning"):
+        assert sum(spent[name] for spent in roles.values()) == record["tokens"][name]
     report = (result.folder / "report.md").read_text("utf-8")
     assert all(f"K{n * 7919}" in report for n in range(CHAIN))
     assert all(message.get("reasoning_content") for request in requests for message in request["messages"] if message.get("tool_calls"))

@@ -4,13 +4,15 @@ import io
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from research_agent.events import Event
-from research_agent.terminal import Terminal, show_models, show_record
+from research_agent.models import catalog
+from research_agent.terminal import Terminal, show_record, tables
 from research_agent.terminal.view import View, frame
 
 PLAN = [
@@ -271,7 +273,24 @@ def test_a_record_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-4:] == ["warning: w", "failed: step 2, scrape: HTTP 403", "folder: runs/r1", "report: runs/r1/report.md"]
 
 
-def test_the_catalog_is_a_line_a_model(capsys: pytest.CaptureFixture[str]) -> None:
-    show_models()
-    out = capsys.readouterr().out
-    assert re.search(r"cometapi +kimi-k2-thinking +262,144 +1\.10", out)
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_catalog_is_a_line_a_model_under_its_provider(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = tables.models()
+    _, _, comet = out.partition("cometapi: https://api.cometapi.com/v1, COMETAPI_API_KEY")
+    assert re.match(r"\n +MODEL .*\n +kimi-k2-thinking +262,144 +1\.10 +1\.10 +4\.40  reasoning_content", comet)
+    assert re.search(r"gpt-5 +400,000 +1\.25 +0\.125 +10\.00  encrypted items", out)
+    assert "kimi-k2.7-code" in out
+    assert "llamacpp: http://127.0.0.1:8080/v1, no key" in out
+    assert out.count("tried against:") >= len(rows_providers())
+    assert max(map(len, out.splitlines())) <= columns
+
+
+def rows_providers() -> set[str]:
+    return {row.provider for row in catalog.rows()}
+
+
+def test_the_documentation_has_the_catalogs_rows() -> None:
+    told = (Path(__file__).parents[1] / "docs" / "models.md").read_text("utf-8")
+    assert told == tables.models_markdown(), "run: research-agent models --markdown > docs/models.md"
+    assert all(f"| {row.provider} | `{row.name}` |" in told for row in catalog.rows())

@@ -77,4 +77,4 @@ def test_tokens_written_to_a_cache_cost_what_the_vendor_asks() -> None:
         "input_token_details": {"cache_read": 1_000_000, "cache_creation": 0, "ephemeral_5m_input_tokens": 1_000_000},
     }
     prices = load(Settings(provider="anthropic", name="claude-sonnet-5-5")).prices
-    assert usage_of(AIMessage("", usage_metadata=usage), prices)["usd"] == pytest.approx(2.00 + 2.50 + 0.20 + 10.00)
+    assert usage_of(usage, prices)["usd"] == pytest.approx(2.00 + 2.50 + 0.20 + 10.00)

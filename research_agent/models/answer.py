@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk
 
-from research_agent.graphs.ports import ModelCallError
+from research_agent.graphs.ports import ModelCallError, ModelErrorKind
 
 from .calls import CallBuilder
 from .channels import Channel, Splitter, json_in, leaked_calls
@@ -70,7 +70,7 @@ class Answer:
         self._pending += [*self._thought.flush(), *self._content.flush()]
         rest = self.take()
         if not self._finish:
-            raise ModelCallError(f"{self._host}: the stream stopped before the answer was finished", "network")
+            raise self._failed("the stream stopped before the answer was finished", "network")
         self._refused()
         cut_off = self._finish == "length"
         if not self._calls:
@@ -144,9 +144,9 @@ class Answer:
 
     def _refused(self) -> None:
         if self._finish == "content_filter":
-            raise ModelCallError(f"{self._host}: the answer was withheld by a content filter", "content_filter")
+            raise self._failed("the answer was withheld by a content filter", "content_filter")
         if self._finish in ("insufficient_system_resource", "error", "abort"):
-            raise ModelCallError(f"{self._host}: the answer broke off ({self._finish})", "overloaded")
+            raise self._failed(f"the answer broke off ({self._finish})", "overloaded")
 
     def _recovered(self, calls: list[ToolCallChunk]) -> str:
         """The answer, where it came in the reasoning channel. Raises where there is none: asking again is the remedy."""
@@ -154,13 +154,16 @@ class Answer:
         if answer or calls:
             return ""
         if not thought:
-            raise ModelCallError(f"{self._host}: the answer was empty", "empty")
+            raise self._failed("the answer was empty", "empty")
         if self._finish == "length":
-            raise ModelCallError(f"{self._host}: the output limit was used up by thinking, before an answer", "empty")
+            raise self._failed("the output limit was used up by thinking, before an answer", "empty")
         found = json_in(thought) if self._asked.structured else thought if not self._asked.tools else ""
         if not found:  # a thought that was to end in a call is not an answer
-            raise ModelCallError(f"{self._host}: the model thought, but did not answer", "empty")
+            raise self._failed("the model thought, but did not answer", "empty")
         return found
+
+    def _failed(self, reason: str, kind: ModelErrorKind) -> ModelCallError:
+        return ModelCallError(f"{self._host}: {reason}", kind, usage=self._usage)
 
     def _metadata(self, trace_id: str, recovered: bool) -> dict[str, Any]:
         facts = {"finish_reason": self._finish, "model_name": self._model, "trace_id": trace_id}

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 Structured = Literal["json_schema", "json_object", "text"]
 Api = Literal["chat", "responses", "messages"]
+ANY = "any model"
 CallIds = Literal["verbatim", "kimi"]
 
 
@@ -72,10 +73,11 @@ def lookup(provider: str, name: str) -> Row:
 
 
 def rows() -> list[Row]:
-    """Every known model at every provider that serves it, as the catalog names them."""
+    """Every known model at every provider that serves it, as the catalog names them; a provider of whatever one has is a row itself."""
     data = _load()
     pairs = [(provider, known["ids"][0]) for known in data["families"].values() for provider in known.get("at") or {}]
-    return [lookup(provider, name) for provider, name in pairs]
+    named = {provider for provider, _ in pairs}
+    return [lookup(provider, name) for provider, name in [*pairs, *((p, ANY) for p in data["providers"] if p not in named)]]
 
 
 def providers() -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
+from dataclasses import replace
+from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 
@@ -13,6 +15,8 @@ from research_agent.graphs.ports import Model, Prices, Role
 from .catalog import Row, lookup
 from .settings import Settings as Settings
 
+ANSWER_TOKENS = 2_000
+"""The least that an answer may have, after the thought."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -44,19 +48,26 @@ def _made(config: Config, wanted: ModelConfig, made: dict[str, Model]) -> Model:
                 name=wanted.name,
                 base_url=wanted.base_url,
                 api_key=config.api_key(wanted),
+                key=wanted.key_variable or "",
                 window_tokens=wanted.window_tokens,
                 max_output_tokens=wanted.max_output_tokens,
-                prices=Prices(miss=prices.miss, hit=prices.hit, output=prices.output) if prices else None,
+                prices=Prices(prices.miss, prices.hit, prices.output, prices.cache_write) if prices else None,
+                like=wanted.like,
+                wire=wanted.wire.model_dump(exclude_none=True),
                 params=wanted.params,
             )
         )
     return made[key]
 
 
+def _row(settings: Settings) -> Row:
+    return replace(lookup(settings.provider, settings.like or settings.name), **settings.wire)
+
+
 def _compatible(settings: Settings) -> Model:
     from .chat import ReasoningChatModel
 
-    row = lookup(settings.provider, settings.name)
+    row = _row(settings)
     limit = settings.max_output_tokens or row.max_output_tokens
     params = dict(settings.params)
     chat = ReasoningChatModel(
@@ -87,7 +98,7 @@ def _extractive(settings: Settings) -> Model:
 
 def _openai(settings: Settings) -> Model:
     """GPT by the Responses API, which alone carries its reasoning on; everything else by chat completions."""
-    row = lookup(settings.provider, settings.name)
+    row = _row(settings)
     own = settings.base_url in (None, row.base_url)
     if row.api != "responses" or not (own or settings.params.get("use_responses_api")):
         return _compatible(settings)
@@ -101,7 +112,7 @@ def _anthropic(settings: Settings) -> Model:
         from .claude import claude
     except ImportError:
         raise CannotLoad("model.provider anthropic needs the extra `anthropic`: pip install 'research-agent[anthropic]'") from None
-    row = lookup(settings.provider, settings.name)
+    row = _row(settings)
     return _model(claude(settings, row), settings, row)
 
 
@@ -114,7 +125,16 @@ def _model(chat: BaseChatModel, settings: Settings, row: Row) -> Model:
         max_output_tokens=settings.max_output_tokens or row.max_output_tokens,
         prices=settings.prices or (Prices(known.miss, known.hit, known.output, known.cache_write) if known else Prices()),
         priced=settings.prices is not None or known is not None,
+        least_output_tokens=_least_output_tokens({**row.body, **settings.params}),
+        host=urlsplit(settings.base_url or row.base_url).hostname or "",
+        key=settings.key,
     )
+
+
+def _least_output_tokens(params: dict[str, Any]) -> int:
+    """An output limit that is not above the budget of the thought is refused."""
+    thinking = params.get("thinking")
+    return ANSWER_TOKENS + (int(thinking.get("budget_tokens") or 0) if isinstance(thinking, dict) else 0)
 
 
 FACTORIES: dict[str, Callable[[Settings], Model]] = {

@@ -19,8 +19,14 @@ class Settings:
     name: str = ""
     base_url: str | None = None
     api_key: SecretStr | None = None
+    key: str = ""
+    """The NAME of the variable that it comes from."""
     window_tokens: int | None = None
     max_output_tokens: int | None = None
     prices: Prices | None = None
+    like: str = ""
+    """A model of the catalog that this one is, under another name."""
+    wire: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the catalog's row, otherwise."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Request fields, such as `temperature`, `top_p`, `reasoning_effort`, `thinking`."""

@@ -1,5 +1,5 @@
 """What people see of a run in a terminal, a pipe or a log."""
 
-from research_agent.terminal.live import Terminal, show_models, show_record
+from research_agent.terminal.live import Terminal, show_record
 
-__all__ = ["Terminal", "show_models", "show_record"]
+__all__ = ["Terminal", "show_record"]

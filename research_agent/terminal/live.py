@@ -155,6 +155,9 @@ def _told(record: Mapping[str, Any]) -> Iterable[str]:
     yield f"{record['id']}  {record['status']}{reason}"
     if "tokens" in record:
         yield counts(record.get("steps", 0), record["tokens"], record.get("usd", 0.0), record.get("seconds", 0.0))
+    for role, spent in (record.get("roles") or {}).items():
+        told = f"{spent['input']:,} tokens in ({spent['cached']:,} cached), {spent['output']:,} out ({spent['reasoning']:,} thought)"
+        yield f"{role}: {spent['calls']} calls, {told}, ${spent['usd']:.4f}"
     marks = ASCII_MARKS if not (sys.stdout.encoding or "").lower().startswith("utf") else MARKS
     yield from plan_lines(record.get("sub_questions") or (), marks)
     for warning in record.get("warnings") or ():
@@ -164,16 +167,3 @@ def _told(record: Mapping[str, Any]) -> Iterable[str]:
     yield f"folder: {record['folder']}"
     if record.get("report"):
         yield f"report: {record['folder']}/{record['report']}"
-
-
-def show_models() -> None:
-    """The catalog: a model a line."""
-    from research_agent.models.catalog import rows
-
-    table = [["PROVIDER", "MODEL", "WINDOW", "$/M MISS", "HIT", "OUTPUT", "KEY"]]
-    for row in rows():
-        prices = [f"{price:.2f}" for price in (row.prices.miss, row.prices.hit, row.prices.output)] if row.prices else ["?"] * 3
-        table.append([row.provider, row.name, f"{row.window_tokens:,}", *prices, row.api_key_env or "-"])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table:
-        _write(sys.stdout, "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())

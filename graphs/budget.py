@@ -1,0 +1,118 @@
+"""What a call may cost. A limit in dollars holds for the worst a call can come to, and the report is paid for before anything else."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from research_agent.memory import estimate_tokens
+
+from .ports import Context, Model, ModelCallError, Prices, Role
+from .state import Counted, ResearchState, Usage
+from .window import READ_TOKENS, message_tokens
+
+REPORT_TOKENS, REPORT_SHARE = 6_000, 0.15
+"""Output kept back for the report: so many tokens, or more where this share of the limit pays for them."""
+PROMPT_TOKENS = 1_500
+"""Of the writer's rules, and what stands around the findings."""
+UNCALIBRATED, CALIBRATED, CALIBRATED_TURNS = 1.5, 1.2, 4
+"""How far a prompt may be over its estimate: of a tokenizer nobody has met, and after so many reports of its usage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """What the calls of one node may cost, all together."""
+
+    left_usd: float = math.inf
+    factor: float = UNCALIBRATED
+    """Tokens of a prompt over its estimate, at most."""
+    usual_usd: float = 0.0
+    """What a call has cost so far: a host that counts unlike any estimate is believed."""
+
+    def after(self, spent: Usage) -> Purse:
+        return replace(self, left_usd=self.left_usd - spent["usd"])
+
+
+NO_LIMIT = Purse()
+
+
+def purse(context: Context, state: ResearchState, usage: Usage, role: Role) -> Purse:
+    """Of the limit, what is left for `role`: the writer may have all of it, the others leave what the report needs."""
+    factor = _factor(context, state, role)
+    left_usd = context.limits.usd - usage["usd"]
+    if role == "writer":
+        return Purse(left_usd, factor)
+    usual_usd = usage["usd"] / max(1, usage["calls"])
+    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, usual_usd)
+
+
+def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:
+    """The output this call may have, so that the worst it can cost is in the purse; None: the model's own limit will do.
+
+    Raises ModelCallError where that is less than an answer takes.
+    """
+    if purse.left_usd == math.inf or not _is_priced(model.prices):
+        return None
+    if purse.left_usd < purse.usual_usd:
+        raise _nothing_left()
+    left_usd = purse.left_usd - prompt_tokens * purse.factor * _input_price(model.prices) / 1e6
+    tokens = math.inf if model.prices.output <= 0 else left_usd / model.prices.output * 1e6
+    if left_usd < 0 or tokens < min(model.least_output_tokens, model.max_output_tokens):
+        raise _nothing_left()
+    return None if tokens >= model.max_output_tokens else int(tokens)
+
+
+def _nothing_left() -> ModelCallError:
+    return ModelCallError("what is left of limits.usd does not pay for another call", "budget")
+
+
+def prompt_tokens(messages: Sequence[BaseMessage], tools: Sequence[BaseTool], response_format: dict[str, Any] | None) -> int:
+    schemas = [convert_to_openai_tool(tool) for tool in tools] + ([response_format] if response_format else [])
+    return sum(map(message_tokens, messages)) + (estimate_tokens(json.dumps(schemas)) if schemas else 0)
+
+
+def calibrated(old: float, raw: int, reported: int) -> float:
+    """The estimate's factor, moved half-way to what the host reported of a prompt estimated as `raw`."""
+    if reported <= 0 or raw <= 0:
+        return old
+    return min(3.0, max(0.3, (old + reported / raw) / 2))
+
+
+def estimated(raw: int, factor: float, counted: Counted | None) -> int:
+    """Tokens of a prompt as its model counts them. Where it only grew since the last call, only what was added is an estimate."""
+    if counted is None or not 0 < counted["raw"] <= raw:
+        return int(raw * factor)
+    return int(counted["reported"] + (raw - counted["raw"]) * factor)
+
+
+def _factor(context: Context, state: ResearchState, role: Role) -> float:
+    same = context.models[role].name == context.models["investigator"].name
+    learned: float = state.get("calibration", 1.0) * CALIBRATED
+    return learned if same and state.get("turn", 0) >= CALIBRATED_TURNS else max(UNCALIBRATED, learned if same else 0.0)
+
+
+def _report_usd(context: Context, state: ResearchState) -> float:
+    """What the report may cost. Every finding stands in the prompt, as a call or in its memory block: it is no larger than that."""
+    model = context.models["writer"]
+    used = sum(turn["tokens"] for turn in (*state.get("head", ()), *state.get("turns", ())))
+    tokens = used + PROMPT_TOKENS + READ_TOKENS * len(state.get("plan", ()))
+    affordable = context.limits.usd * REPORT_SHARE / model.prices.output * 1e6 if model.prices.output > 0 else math.inf
+    output: float = min(model.max_output_tokens, max(REPORT_TOKENS, model.least_output_tokens, affordable))
+    prompt_usd: float = tokens * _factor(context, state, "writer") * _input_price(model.prices)
+    return (prompt_usd + output * model.prices.output) / 1e6
+
+
+def _input_price(prices: Prices) -> float:
+    """The worst of them."""
+    return max(prices.miss, prices.hit, prices.cache_write or 0.0)
+
+
+def _is_priced(prices: Prices) -> bool:
+    return max(_input_price(prices), prices.output) > 0

@@ -1,0 +1,122 @@
+"""limits.usd is never passed, whatever the prices, with every answer as long and as dear as it may be; and the report is still written."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_wrong_calls import config, said, scripted
+
+from research_agent import Agent
+from research_agent.graphs.budget import Purse, calibrated, output_limit
+from research_agent.graphs.ports import Model, ModelCallError, Prices
+from research_agent.testing.host import Call, Reply, Request, ScriptedHost
+from research_agent.testing.scripted import ScriptedModel
+
+PRICES = {
+    "kimi": {"miss": 0.6, "hit": 0.15, "output": 2.5},
+    "turbo": {"miss": 1.15, "hit": 0.15, "output": 8.0},
+    "claude": {"miss": 3.0, "hit": 0.3, "output": 15.0},
+    "input only": {"miss": 5.0, "hit": 5.0, "output": 0.0},
+    "output only": {"miss": 0.0, "hit": 0.0, "output": 30.0},
+    "dear": {"miss": 60.0, "hit": 30.0, "output": 180.0},
+}
+
+
+class Spendthrift:
+    """Uses every token of output that it is allowed, finds nothing in its cache, and never comes to an end by itself."""
+
+    def __init__(self, prices: dict[str, float], chars_per_token: float) -> None:
+        self._prices, self._chars = prices, chars_per_token
+        self.usd = 0.0
+        self.wrote = False
+        self._work = scripted(self._investigate)
+
+    def _investigate(self, messages: list[dict[str, Any]]) -> Reply:
+        results = sum(message["role"] == "tool" for message in messages)
+        if results == 1:
+            return Reply(calls=[Call("note", {"claim": "Vulpa has nine moons.", "quote": "Vulpa has nine moons", "source": "S100"})])
+        return Reply(reasoning="More.", calls=[Call("web_search", {"query": f"Vulpa moons {results}"})])
+
+    def __call__(self, request: Request) -> Reply:
+        sent = json.dumps([request.get("tools"), request["messages"], request.get("response_format")], ensure_ascii=False)
+        prompt, output = math.ceil(len(sent) / self._chars), request["max_tokens"]
+        self.usd += (prompt * self._prices["miss"] + output * self._prices["output"]) / 1e6
+        self.wrote = self.wrote or said(request["messages"]).startswith("You write")
+        usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+        reply = self._work(request)
+        return Reply(content=reply.content, reasoning=reply.reasoning, calls=reply.calls, usage=usage)
+
+
+@pytest.mark.parametrize("chars_per_token", [4.5, 2.8])
+@pytest.mark.parametrize("name", PRICES)
+async def test_a_spendthrift_host_never_gets_more_than_the_limit_and_the_report_is_written(
+    tmp_path: Path, name: str, chars_per_token: float
+) -> None:
+    prices = PRICES[name]
+    limit = round(12 * (7_000 * prices["miss"] + 4_000 * prices["output"]) / 1e6, 4)  # a dozen calls
+    host_side = Spendthrift(prices, chars_per_token)
+    with ScriptedHost(host_side) as host:
+        given = config(tmp_path, host, limits={"usd": limit, "steps": 200})
+        model = {**given.public()["model"], "prices": prices}
+        result = await Agent(config(tmp_path, host, model=model, limits={"usd": limit, "steps": 200})).arun()
+    record = json.loads((result.folder / "run.json").read_text())
+    assert host_side.usd <= limit
+    assert record["usd"] == pytest.approx(host_side.usd, rel=1e-4)
+    assert host_side.usd > 0.4 * limit  # it is not kept by doing nothing
+    assert f"${limit:g} was reached" in result.reason
+    assert host_side.wrote
+    assert result.report is not None
+    assert "Nine" in result.report.read_text()
+
+
+async def test_a_limit_that_pays_for_nothing_asks_nothing(tmp_path: Path) -> None:
+    with ScriptedHost([]) as host:
+        result = await Agent(config(tmp_path, host, limits={"usd": 0.0001})).arun()
+        assert host.requests == []
+    assert result.status == "failed"
+    assert "limits.usd" in result.reason
+
+
+PRICE = st.floats(0, 500, allow_nan=False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    miss=PRICE,
+    hit=PRICE,
+    write=st.none() | PRICE,
+    output=PRICE,
+    left=st.floats(-1, 20),
+    prompt=st.integers(0, 300_000),
+    most=st.integers(1, 65_536),
+    share=st.floats(0, 1),
+)
+def test_no_answer_that_is_allowed_can_cost_more_than_is_left(
+    miss: float, hit: float, write: float | None, output: float, left: float, prompt: int, most: int, share: float
+) -> None:
+    prices = Prices(miss, hit, output, write)
+    model = Model(ScriptedModel(script=lambda *_: None), "m", 1_000_000, most, prices)  # type: ignore[arg-type,return-value]
+    try:
+        allowed = output_limit(model, prompt, Purse(left, factor=1.0))
+    except ModelCallError:
+        return
+    tokens = most if allowed is None else allowed
+    assert tokens <= most
+    cached, written = int(prompt * share), int(prompt * (1 - share))
+    dearest = cached * hit + written * (miss if write is None else write) + tokens * output
+    assert dearest / 1e6 <= max(left, 0) * (1 + 1e-9) + 1e-9
+
+
+@given(true=st.floats(0.4, 2.5), start=st.floats(0.4, 2.5))
+def test_the_estimate_is_within_three_percent_after_ten_calls(true: float, start: float) -> None:
+    factor = start
+    for call in range(10):
+        raw = 4_000 + 900 * call
+        factor = calibrated(factor, raw, int(raw * true))
+    assert factor == pytest.approx(true, rel=0.03)

@@ -1,0 +1,105 @@
+"""A model that calls tools wrongly is told how they are called; if it never learns, a sub-question is lost, and not the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from research_agent import Agent, Config
+from research_agent.testing.host import Call, Reply, Request, ScriptedHost
+
+
+def config(tmp_path: Path, host: ScriptedHost, **changes: Any) -> Config:
+    (tmp_path / "docs").mkdir(exist_ok=True)
+    (tmp_path / "docs" / "moons.md").write_text("# Moons\n\nThe planet Vulpa has nine moons, as counted in 1923.\n")
+    model = {"provider": "openai", "name": "scripted", "base_url": host.base_url, "window_tokens": 32_000, "max_output_tokens": 4_000}
+    return Config.from_mapping(
+        {
+            "question": "How many moons has Vulpa?",
+            "model": {**model, "prices": {"miss": 0.6, "hit": 0.15, "output": 2.5}},
+            "search": {"folder": str(tmp_path / "docs")},
+            "memory": {"embedder": "none"},
+            "python": {"enabled": False},
+            "cache": str(tmp_path / "cache"),
+            "out": str(tmp_path / "runs"),
+            **changes,
+        },
+        base=tmp_path,
+    )
+
+
+def scripted(investigate: Callable[[list[dict[str, Any]]], Reply], *questions: str) -> Callable[[Request], Reply]:
+    def script(request: Request) -> Reply:
+        rules = str(request["messages"][0]["content"])
+        if rules.startswith("You plan"):
+            return Reply(content=json.dumps({"brief": "A number.", "sub_questions": list(questions) or ["How many moons?"]}))
+        if rules.startswith("You review"):
+            return Reply(content=json.dumps({"verdict": "Fine.", "follow_ups": []}))
+        if rules.startswith("You write"):
+            return Reply(content=json.dumps({"answer": "Nine [S1].", "sections": []}))
+        return investigate(request["messages"])
+
+    return script
+
+
+def said(messages: list[dict[str, Any]]) -> str:
+    return "\n".join(str(message.get("content") or "") for message in messages)
+
+
+WRONG = [Call("serach", {"query": "moons"}), Call("web_search", {"quarry": "moons"}), Call("web_search", '{"query": "moo')]
+
+
+async def test_three_wrong_calls_in_a_row_bring_the_tools_as_they_are_called(tmp_path: Path) -> None:
+    def investigate(messages: list[dict[str, Any]]) -> Reply:
+        results = [message for message in messages if message["role"] == "tool"]
+        if len(results) < 3:
+            return Reply(reasoning="I try.", calls=[WRONG[len(results)]])
+        if len(results) == 3:
+            return Reply(reasoning="Ah.", calls=[Call("web_search", {"query": "Vulpa moons"})])
+        return Reply(content="Nine.")
+
+    with ScriptedHost(scripted(investigate)) as host:
+        await Agent(config(tmp_path, host)).arun()
+        sent = [request["messages"] for request in host.requests if "research agent" in str(request["messages"][0]["content"])]
+    before, after = said(sent[2]), said(sent[3])
+    assert "<tools>" not in before
+    assert after.count("<tools>") == 1
+    assert "web_search(query: string" in after
+    assert "note(claim: string, quote: string, source: string)" in after
+    assert said(sent[-1]).count("<tools>") == 1
+    assert "nine moons" in said(sent[-1])
+
+
+async def test_wrong_calls_without_end_close_the_sub_question_and_not_the_run(tmp_path: Path) -> None:
+    def investigate(messages: list[dict[str, Any]]) -> Reply:
+        if '<sub_question id="2">' not in said(messages):
+            return Reply(reasoning="Again.", calls=[Call("serach", {"query": "moons"}), Call("web_search", {"quarry": 1})])
+        if "nine moons" not in said(messages):
+            return Reply(reasoning="Now right.", calls=[Call("web_search", {"query": "Vulpa moons"})])
+        return Reply(content="Nine.")
+
+    events: list[dict[str, Any]] = []
+    with ScriptedHost(scripted(investigate, "Who counted them?", "How many moons?")) as host:
+        result = await Agent(config(tmp_path, host)).arun(on_event=events.append)
+        refusals = host.refusals
+    record = json.loads((result.folder / "run.json").read_text())
+    assert refusals == []
+    assert [item["status"] for item in record["sub_questions"]] == ["failed", "done"]
+    assert any("given up after 10 calls in a row" in failure["reason"] for failure in record["failures"])
+    assert result.report is not None
+    assert record["steps"] < 15
+
+
+async def test_a_right_call_between_wrong_ones_starts_the_count_anew(tmp_path: Path) -> None:
+    def investigate(messages: list[dict[str, Any]]) -> Reply:
+        results = sum(message["role"] == "tool" for message in messages)
+        if results >= 9:
+            return Reply(content="Nine.")
+        return Reply(calls=[WRONG[0] if results % 3 else Call("web_search", {"query": f"moons {results}"})])
+
+    with ScriptedHost(scripted(investigate)) as host:
+        result = await Agent(config(tmp_path, host)).arun()
+        assert "<tools>" not in said(host.requests[-1]["messages"]) + json.dumps([request["messages"] for request in host.requests])
+    assert json.loads((result.folder / "run.json").read_text())["sub_questions"][0]["status"] == "done"
