@@ -1,7 +1,7 @@
 """The ideal reader of the long run, as a chat model: it uses nothing but the prompt it is sent, and measures every prompt as it comes.
 
-It acts a fixed script: search, read, note, and think. When a question becomes its open need, it thinks so and, where it is given a tool that
-looks into memory, calls it with the question's own words; whether the answer then stands in its next prompt is what is counted.
+It acts a fixed script: search, read, note, and think. When a question becomes its open need, it thinks so and, where it is given a tool
+that looks into memory, calls it with the question's own words; whether the answer then stands in its next prompt is what is counted.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ def page_of(world: World, url: str) -> tuple[str, Observation]:
 
 
 def tools_for(world: World) -> tuple[BaseTool, BaseTool]:
-    async def web_search(query: str, max_results: int = 5) -> tuple[str, Observation]:
+    async def web_search(query: str, max_results: int = 5, fresh: bool = False) -> tuple[str, Observation]:
         return search_of(world, query)
 
-    async def scrape(url: str) -> tuple[str, Observation]:
+    async def scrape(url: str, fresh: bool = False) -> tuple[str, Observation]:
         return page_of(world, url)
 
     search = "Search for pages. Each result has a title, an address and the matching passage; read the promising ones with scrape."
@@ -48,10 +48,10 @@ def tools_for(world: World) -> tuple[BaseTool, BaseTool]:
 def plain_tools_for(world: World) -> list[BaseTool]:
     """The same for those who know no Observation: their texts only."""
 
-    async def web_search(query: str, max_results: int = 5) -> str:
+    async def web_search(query: str, max_results: int = 5, fresh: bool = False) -> str:
         return search_of(world, query)[0]
 
-    async def scrape(url: str) -> str:
+    async def scrape(url: str, fresh: bool = False) -> str:
         return page_of(world, url)[0]
 
     async def note(claim: str, quote: str, source: str) -> str:

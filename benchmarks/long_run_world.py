@@ -1,7 +1,7 @@
-"""The world of the long run: its pages, what is planted in them, and what its ideal reader does in each of 300 steps. All of it from one seed.
+"""The world of the long run: its pages, what is planted in them, and what its ideal reader does in each of 300 steps. All from one seed.
 
-A page is prose about towns, ships and works that do not exist, of 500 to 6,000 tokens, or paragraphs of a corpus if one is given. The
-sixty facts stand in the midst of pages, which say nothing of them in their title.
+A page is prose about towns, ships and works that do not exist, of 500 to 6,000 tokens, or half of it paragraphs of a corpus. The sixty
+facts stand in the midst of pages, which say nothing of them in their title.
 """
 
 from __future__ import annotations
