@@ -55,10 +55,12 @@ async def ours(world: World, mind: Mind, folder: Path, embedder: str) -> Outcome
     model = Model(
         chat=Reader(mind=mind), name=NAME, window_tokens=row.window_tokens, max_output_tokens=row.max_output_tokens, prices=prices
     )
+    started = time.monotonic()
     mind.ask = lambda question: {"name": "recall", "args": {"query": question}}
     mind.answers = True
     redact, log, compactions = Redactor(()), EventLog(folder / "events.jsonl", Redactor(())), 0
     archive = Archive.open(folder, run="bench", embedder=choose(embedder).embedder)
+    mind.pause = archive.flush
     web_search, scrape = tools_for(world)
     tools = (web_search, scrape, python_tool(folder / "assets"), recall_tool(archive), note_tool(archive))
     context = Context(
@@ -67,11 +69,11 @@ async def ours(world: World, mind: Mind, folder: Path, embedder: str) -> Outcome
         tools=tools,
         archive=archive,
         limits=Limits(usd=5.0),
-        clock=time.monotonic,
+        clock=lambda: time.monotonic() - started,
         now=now,
         redact=redact,
     )
-    started, spent = time.monotonic(), time.process_time()
+    spent = time.process_time()
     async with AsyncSqliteSaver.from_conn_string(str(folder / "checkpoints.sqlite")) as saver:
         graph = build_research_graph(checkpointer=saver)
         thread: Any = {"configurable": {"thread_id": "bench"}}

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,8 @@ class Mind:
     ask: Ask | None = None
     answers: bool = False
     """It answers a sub-question every STEPS / SUB_QUESTIONS steps, without a call."""
+    pause: Callable[[], Awaitable[None]] | None = None
+    """What can be done while a model thinks, which takes it seconds and this reader none: the index catches up."""
     at: int = 0
     found: Counter[str] = field(default_factory=Counter)
     missed: list[Probe] = field(default_factory=list)
@@ -233,6 +235,8 @@ class Reader(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
+        if self.mind.pause:
+            await self.mind.pause()
         message = self._generate(messages, stop, None, **kwargs).generations[0].message
         calls = [
             tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=n)
