@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from research_agent.session import Result
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
+STOPPED = "stopped at once; what was finished is kept: `research-agent list` names the run, and `resume ID` goes on"
 COMPLETE, FAILED, BAD_CONFIG, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help: rich alone takes a tenth of a second
 )
 memory_app = typer.Typer(help="What a run remembers.", no_args_is_help=True, rich_markup_mode=None)
@@ -87,6 +89,8 @@ def resume(
     from research_agent.config import Config
 
     found = runs.find(id, out)
+    if any(override.partition("=")[0].strip() in ("question", "out") for override in set_ or ()):
+        raise Fault("--set question, out: not allowed: a run keeps its question and its folder; start another one", BAD_CONFIG)
     record = found.read()
     mapping = {**record.get("config", {}), "question": record["question"], "out": str(found.folder.parent)}
     config = Config.from_mapping(mapping, base=Path.cwd(), overrides=set_ or ())
@@ -112,9 +116,11 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
         _print_json(_told(result))
     if result.status == "failed":
         raise Fault(f"the run failed: {result.reason}", FAILED)
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(COMPLETE if result.status == "complete" else INCOMPLETE)
+    if result.status == "complete":
+        raise typer.Exit(COMPLETE)
+    answer_it = " --answer yes" if result.waiting else ""
+    goes_on = "" if "resume" in result.reason else f"; research-agent resume {result.id}{answer_it} goes on"
+    raise Fault(f"incomplete: {result.reason}{goes_on}", INTERRUPTED if interrupted else INCOMPLETE)
 
 
 def _told(result: Result) -> dict[str, Any]:
@@ -163,9 +169,11 @@ def report(
     from research_agent import runs
 
     found = runs.find(id, out)
+    if format not in ("md", "html"):
+        raise Fault(f"--format {format}: not allowed: md or html", BAD_CONFIG)
     path = found.folder / f"report.{format}"
     if not path.is_file():
-        raise Fault(f"run {found.id} has no report.{format}; status: {found.status()}", FAILED)
+        raise Fault(f"run {found.id} has no report.{format}; {found.status()}: {found.read().get('reason') or 'no reason given'}", FAILED)
     typer.echo(path.read_text("utf-8"))
 
 
@@ -252,16 +260,23 @@ def main() -> None:
     except typer.Exit as end:
         code = end.exit_code
     except KeyboardInterrupt:
-        typer.echo("research-agent: stopped at once; what was finished is kept, and `research-agent resume` goes on", err=True)
+        typer.echo(f"research-agent: {STOPPED}", err=True)
         sys.exit(INTERRUPTED)
     except Exception as error:
         fault = _code(error)
         if fault is None:
             raise
-        text = error.format_message() if isinstance(error, UsageError) else str(error)
-        typer.echo(f"research-agent: {' '.join(text.split())}", err=True)
+        typer.echo(_line(error), err=True)
         sys.exit(fault)
     sys.exit(code if isinstance(code, int) else COMPLETE)  # newer clicks return an exit's code, older ones raise it
+
+
+def _line(error: Exception) -> str:
+    """One line; but a command that was given nothing to do answers with its help, as it is."""
+    if isinstance(error, typer.Abort):
+        return f"research-agent: {STOPPED if isinstance(error.__cause__, KeyboardInterrupt) else 'nothing was done'}"
+    text = error.format_message() if isinstance(error, UsageError) else str(error)
+    return text if text.lstrip().startswith("Usage:") else f"research-agent: {' '.join(text.split())}"
 
 
 def _code(error: Exception) -> int | None:

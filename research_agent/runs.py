@@ -118,7 +118,8 @@ def create(out: Path, question: str, **record: Any) -> Run:
     id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(2)}"
     run = Run(out.resolve() / id)
     try:
-        run.folder.mkdir(parents=True)
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        run.folder.mkdir(mode=0o700)  # what was read may be private
         run.assets.mkdir()
         run.update(id=id, question=question, status="running", reason="", created=now(), **record)
     except OSError as error:

@@ -16,6 +16,7 @@ from langchain_core.tools import BaseTool
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command
+from langsmith.run_helpers import tracing_context
 
 from research_agent.config import Config
 from research_agent.event_log import EventLog, by_role
@@ -69,8 +70,11 @@ class Session:
         self._state: ResearchState = {}
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
-        """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason."""
-        with self._run.lock():
+        """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
+
+        LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
+        """
+        with self._run.lock(), tracing_context(enabled=False):
             model = self._config.model
             self._emit(
                 {
@@ -106,6 +110,8 @@ class Session:
             context = self._context(archive, tools)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             self._state = before
+            if resumed and before.get("plan"):
+                self._emit({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
             finally:
@@ -171,11 +177,15 @@ class Session:
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
         draft, stopped = state.get("report") or None, self._with_remedy(state)
         if drained:
-            draft, stopped = None, f"stopped; `research-agent resume {self._run.id}` goes on"
+            draft, stopped = None, f"stopped; research-agent resume {self._run.id} goes on"
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"
         report = build(self._investigation(state, archive, draft, status, stopped))
+        if not report.sources:
+            read = len(archive.find(kind="observation"))
+            reason = f"no evidence was found: {read} documents were read, and none answers the question"
+            return self._ended(state, "failed", reason, None, "")
         path = self._write(report)
         self._emit({"type": "report", "path": str(path), "answer": report.answer})
         return self._ended(state, status, stopped, path, report.answer)

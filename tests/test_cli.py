@@ -75,7 +75,7 @@ def test_list_show_and_report_tell_of_a_run(finished: tuple[Path, dict[str, Any]
 
 def test_forget_deletes_the_whole_run(tmp_path: Path) -> None:
     told = json.loads(cli("run", QUICKSTART, "--json", "--set", "memory.embedder=none", cwd=tmp_path).stdout.splitlines()[-1])
-    cli("forget", told["id"], cwd=tmp_path, stdin="n\n", code=130)
+    assert "nothing was done" in cli("forget", told["id"], cwd=tmp_path, stdin="n\n", code=130).stderr
     assert Path(told["folder"]).exists()
     cli("forget", told["id"], "--yes", cwd=tmp_path)
     assert not Path(told["folder"]).exists()
@@ -105,6 +105,7 @@ def test_a_limit_exits_3_and_no_evidence_exits_1(tmp_path: Path) -> None:
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["status"] == "incomplete"
     assert "8 steps" in told["reason"]
+    assert f"resume {told['id']}" in done.stderr.strip().splitlines()[-1]
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("Bread is baked from flour and water.")
     folder = f"search.folder={tmp_path / 'docs'}"

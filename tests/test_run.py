@@ -248,6 +248,38 @@ async def test_zero_evidence_is_a_failed_run_with_its_reason(tmp_path: Path) -> 
     assert "no evidence" in result.reason
 
 
+async def test_pages_that_answer_nothing_are_no_evidence(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# Moons\n\nQuantum foam stands in a heading of the moon only.\n")
+
+    def script(request: Request) -> Reply:
+        rules = str(request["messages"][0]["content"])
+        if rules.startswith("You plan"):
+            return Reply(content=json.dumps({"brief": "", "sub_questions": ["What of the moon?"]}))
+        if rules.startswith("You review"):
+            return Reply(content=json.dumps({"verdict": "Nothing.", "follow_ups": []}))
+        if rules.startswith("You write"):
+            return Reply(content=json.dumps({"answer": "I know it by heart: 42.", "sections": []}))
+        searched = any(message["role"] == "tool" for message in request["messages"])
+        return Reply(reasoning="So.", content="Nothing.") if searched else Reply(calls=[Call("web_search", {"query": "moon"})])
+
+    with Site() as site, ScriptedHost(script, key=KEY) as host:
+        folder = {"providers": ["folder"], "folder": str(tmp_path / "docs")}
+        result = await Agent(hosted(tmp_path, site, host, search=folder)).arun()
+    assert (result.status, result.report) == ("failed", None)
+    assert "no evidence" in result.reason
+
+
+async def test_what_is_read_is_sent_to_no_tracing_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Site() as site:
+        monkeypatch.setenv("LANGSMITH_TRACING", "true")
+        monkeypatch.setenv("LANGSMITH_API_KEY", "x")
+        monkeypatch.setenv("LANGSMITH_ENDPOINT", site.url())
+        result = await quickstart(tmp_path).arun()
+        assert result.status == "complete"
+        assert [visit.path for visit in site.visits] == []
+
+
 async def test_a_stopped_stream_is_resumed_where_it_was(tmp_path: Path) -> None:
     with Site() as site, ScriptedHost(World(site).script, key=KEY) as host:
         agent = Agent(hosted(tmp_path, site, host))

@@ -28,7 +28,7 @@ class NotInFolder(LookupError):
 
 
 class FolderSearch:
-    """A search `Provider`. A document's `url` is its path: from the working directory if it lies below, else absolute."""
+    """A search `Provider`. A document's `url` is its absolute path."""
 
     name = "folder"
     at_once = 8
@@ -76,7 +76,7 @@ class FolderSearch:
             hits = await asyncio.to_thread(self._index.search, query, limit=limit)
         except sqlite3.Error as error:
             raise SearchFailed(f"the index of {self._shown('')} is damaged ({error}); the next run builds it anew") from error
-        return [_document(hit.text, self._shown(printable(hit.path)), hit.title) for hit in hits]
+        return [_document(hit.text, self._url(hit.path), hit.title) for hit in hits]
 
     async def open(self, url: str) -> Document:
         """One file of the folder, whole. Raises NotInFolder, reading.Unreadable, or OSError."""
@@ -92,7 +92,7 @@ class FolderSearch:
         if page is None:
             with Readers() as readers:
                 page = readers.read(contents(path), path.name)
-        return _document(page.text, self._shown(printable(below)), page.title)
+        return _document(page.text, self._url(below), page.title)
 
     def _indexed(self, below: str, stamp: str) -> Page | None:
         """The very text that search quotes, and no parsing again. Without an index the file itself still stands."""
@@ -122,8 +122,12 @@ class FolderSearch:
         shown = printable(url)[:200]
         raise NotInFolder(f"{shown}: no such file in {self._shown('')}" if inside else f"{shown}: outside of the folder {self._shown('')}")
 
+    def _url(self, path: str) -> str:
+        """Absolute: a citation must be found from wherever its report is read."""
+        return f"{printable(self._folder.as_posix())}/{printable(path)}"
+
     def _shown(self, path: str) -> str:
-        """`path` is below the folder, and printable."""
+        """For people. `path` is below the folder, and printable."""
         base = self._folder.relative_to(self._working) if self._folder.is_relative_to(self._working) else self._folder
         return printable(base.as_posix()) + f"/{path}" if base.parts and path else path or printable(base.as_posix())
 

@@ -58,6 +58,8 @@ class Terminal:
             self._end(event)
         elif self._is_live:
             self._start()
+            if event["type"] == "run" and self._live:
+                self._live.console.print(Text(f"{event['id']} in {event['folder']}", "dim"), soft_wrap=True)
         elif (text := line(event)) is not None:
             self._write(text)
 
