@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from langchain_core.messages import ToolMessage
@@ -12,19 +12,20 @@ from langchain_core.tools import BaseTool, ToolException
 from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
-from research_agent.memory import Segment, best_passages, estimate_tokens, handle
+from research_agent.memory import Segment, best_passages, estimate_tokens
 from research_agent.memory.segment import MAX_ORDINALS
 
+from . import prompts
 from .observation import render
 from .ports import Context, Document, Finding, Observation
+from .repeats import brought, made_before, reminder
 from .state import NOT_JSON, Call, Failure, SubQuestion
 from .window import keep, shown
 
-OBSERVATION_TOKENS = 2_400
-"""What one call may put into the prompt; the rest is a `recall` away."""
+OBSERVATION_TOKENS = 1_200
+"""What one call may put into the prompt; the rest is a `recall` away. A token here is paid at the miss price when it arrives, once more
+at each compaction it stays through, and at the hit price in every prompt between."""
 TIMEOUT_S = 180.0
-REPEATS = (3, 5, 8)
-"""At these counts of one call with the same arguments, the model is reminded (a vendor's own advice)."""
 
 
 class WrongCall(ToolException):
@@ -37,7 +38,20 @@ class Task(TypedDict):
     call: Call
     sub_question: SubQuestion
     live: list[str]
-    """Ids of the segments in the prompt: a recall leaves them out."""
+    """Ids of the segments that stand in the prompt whole: a recall leaves them out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a call comes to."""
+
+    text: str
+    """For the model."""
+    summary: str
+    """One line for people."""
+    segments: Sequence[Segment] = ()
+    whole: Sequence[str] = ()
+    """Ids of those that the text shows whole; of a clipped one, the rest can still be recalled."""
 
 
 async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -45,28 +59,28 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     task, context, emit, call = state, runtime.context, runtime.stream_writer, state["call"]
     started = context.clock()
     emit({"type": "call", "step": call["step"], "name": call["name"], "args": call["args"], "sub_question": task["sub_question"]["id"]})
-    reason, text, summary, segments, wrong = "", "", "", list[Segment](), False
+    reason, wrong = "", False
     try:
-        text, summary, segments = await _outcome(context, task)
-        for segment in segments:
+        told = await _outcome(context, task)
+        for segment in told.segments:
             if segment.kind == "finding" and (source := context.archive.get(segment.source)):
-                told = {"claim": segment.text, "quote": segment.quote, "sub_question": segment.sub_question}
-                emit({"type": "finding", "handle": source.handle, **told})
+                said = {"claim": segment.text, "quote": segment.quote, "sub_question": segment.sub_question}
+                emit({"type": "finding", "handle": source.handle, **said})
     except ToolException as error:
         wrong = isinstance(error, WrongCall)
         reason = context.redact(" ".join(str(error).split()))
-        text = summary = f"Error: {reason}"
-    text += _reminder(context, call)
+        told = _Shown(f"Error: {reason}", f"Error: {reason}")
+    text = told.text + reminder(context, call)
     message = ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error" if reason else "success")
-    ref = keep(message, context.archive, step=call["step"], opens=False, segments=[segment.id for segment in segments])
+    ref = keep(message, context.archive, step=call["step"], opens=False, segments=told.whole)
     emit(
         {
             "type": "result",
             "step": call["step"],
             "name": call["name"],
             "ok": not reason,
-            "summary": summary,
-            "sources": [{"handle": s.handle, "title": s.title, "url": s.url} for s in segments if s.kind == "observation"],
+            "summary": told.summary,
+            "sources": [{"handle": s.handle, "title": s.title, "url": s.url} for s in told.segments if s.kind == "observation"],
             "seconds": round(context.clock() - started, 3),
         }
     )
@@ -76,16 +90,19 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     return {"results": {call["id"]: ref}, "failures": failures}
 
 
-async def _outcome(context: Context, task: Task) -> tuple[str, str, list[Segment]]:
-    """(text for the model, one line for people, the segments it shows). Raises ToolException."""
-    call = task["call"]
+async def _outcome(context: Context, task: Task) -> _Shown:
+    """Raises ToolException."""
+    call, archive = task["call"], context.archive
     if call["error"]:
         raise WrongCall(call["error"]) if call["error"] == NOT_JSON else ToolException(call["error"])
     tool = context.tool(call["name"])
     if tool is None:
         raise WrongCall(f"there is no tool {call['name']!r}; there are {', '.join(tool.name for tool in context.tools)}")
-    if done := _archived(context, call):
-        return _show(context, task, done), f"{len(done)} kept from before", done
+    if done := brought(archive, call["step"]):  # the process died between its archiving and its checkpoint
+        return _show(context, task, done, f"{len(done)} kept from before")
+    if done := made_before(archive, call, tool):
+        told = _show(context, task, done, f"as at step {done[0].step}")
+        return replace(told, text=f"{prompts.made_before(done[0].step)}\n{told.text}")
     content, observation = await _run(tool, task)
     if observation is None:
         observation = Observation(documents=(Document(text=content, title=call["name"]),) if content.strip() else ())
@@ -94,12 +111,21 @@ async def _outcome(context: Context, task: Task) -> tuple[str, str, list[Segment
     fresh = [document for document in observation.documents if not document.origin][:MAX_ORDINALS]
     recalled = [document for document in observation.documents if document.origin]
     segments = [_segment(context, task, n, document) for n, document in enumerate(fresh)]
-    await context.archive.archive(segments)
-    again = [segment for document in recalled if (segment := context.archive.get(document.origin))]
-    parts = [_show(context, task, segments)] if segments else []
+    await archive.archive(segments)
+    summary = context.redact(observation.summary)
     if recalled:
-        parts.append(render(shown(document.origin, context.redact(document.text), context.archive) for document in recalled))
-    return "\n".join(parts) or context.redact(content), context.redact(observation.summary) or _count(segments or again), segments + again
+        return _again(context, recalled, summary)
+    return _show(context, task, segments, summary) if segments else _Shown(context.redact(content), summary or "nothing found")
+
+
+def _again(context: Context, recalled: Sequence[Document], summary: str) -> _Shown:
+    """What was archived before, shown once more."""
+    archive = context.archive
+    segments = [segment for document in recalled if (segment := archive.get(document.origin))]
+    texts = {document.origin: context.redact(document.text) for document in recalled}
+    whole = [segment.id for segment in segments if texts[segment.id].strip() == segment.text.strip()]
+    text = render(shown(id, text, archive) for id, text in texts.items())
+    return _Shown(text, summary or _count(segments), segments, whole)
 
 
 async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
@@ -122,23 +148,13 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
     return str(message.text), artifact
 
 
-def _archived(context: Context, call: Call) -> list[Segment]:
-    """What this very call brought already, if the process died between its archiving and its checkpoint."""
-    found: list[Segment] = []
-    while segment := context.archive.get(handle(call["step"], len(found))):
-        found.append(segment)
-        if len(found) == MAX_ORDINALS:
-            break
-    return found
-
-
-async def _noted(context: Context, task: Task, content: str, finding: Finding) -> tuple[str, str, list[Segment]]:
+async def _noted(context: Context, task: Task, content: str, finding: Finding) -> _Shown:
     claim, quote = context.redact(finding.claim), context.redact(finding.quote)
     segment = replace(
         _base(context, task), kind="finding", text=claim, quote=quote, source=finding.source, trust="own", tokens=estimate_tokens(claim)
     )
     await context.archive.archive([segment])
-    return context.redact(content), f"“{quote[:120]}”", [segment]
+    return _Shown(context.redact(content), f"“{quote[:120]}”", [segment], [segment.id])
 
 
 def _segment(context: Context, task: Task, ordinal: int, document: Document) -> Segment:
@@ -161,26 +177,15 @@ def _base(context: Context, task: Task) -> Segment:
     )
 
 
-def _show(context: Context, task: Task, segments: Sequence[Segment]) -> str:
+def _show(context: Context, task: Task, segments: Sequence[Segment], summary: str = "") -> _Shown:
     """The segments as data blocks, each clipped to its share of the budget by what the call and the sub-question ask."""
     asked = " ".join(str(value) for key, value in task["call"]["args"].items() if key in ("query", "question"))
     query = f"{asked} {task['sub_question']['question']}"
     share = OBSERVATION_TOKENS // len(segments)
-    blocks = []
-    for segment in segments:
-        clipped = best_passages(segment.text, query, share)
-        blocks.append(shown(segment.id, clipped.text, context.archive, more_tokens=clipped.left_out_tokens))
-    return render(blocks)
-
-
-def _reminder(context: Context, call: Call) -> str:
-    if not context.loop_guard or call["error"]:
-        return ""
-    mine = next((s.args_hash for s in context.archive.find(kind="call") if s.step == call["step"]), "")
-    count = sum(s.step <= call["step"] for s in context.archive.find(kind="call", args_hash=mine)) if mine else 0
-    if count not in REPEATS:
-        return ""
-    return f"\n\nYou have made this call {count} times with the same arguments. Its result will not change: try another way, or go on."
+    clips = [best_passages(segment.text, query, share) for segment in segments]
+    blocks = [shown(s.id, clip.text, context.archive, more_tokens=clip.left_out_tokens) for s, clip in zip(segments, clips, strict=True)]
+    whole = [segment.id for segment, clip in zip(segments, clips, strict=True) if not clip.left_out_tokens]
+    return _Shown(render(blocks), summary or _count(segments), segments, whole)
 
 
 def _count(segments: Sequence[Segment]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,12 +9,13 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from research_agent.memory import Segment, content_hash
+from research_agent.memory import Segment
 
 from . import prompts, window
 from .budget import calibrated, estimated, purse
 from .calls import Emit, Reply, add_usage, call
 from .ports import Context, ModelCallError
+from .repeats import args_hash, call_text
 from .state import NO_USAGE, NOT_JSON, Call, Counted, Failure, ResearchState, SubQuestion, TurnRef, Usage
 
 CALLS_PER_TURN = 16
@@ -194,8 +194,7 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     if reasoning := context.redact(reply.reasoning):
         segments.append(_segment(context, current, step=step, kind="reasoning", ordinal=turn, text=reasoning))
     for n, item in enumerate(calls):
-        text = f"{item['name']} {json.dumps(item['args'], ensure_ascii=False, sort_keys=True)}"
-        told = {"tool": item["name"], "text": text, "args_hash": content_hash(text)}
+        told = {"tool": item["name"], "text": call_text(item["name"], item["args"]), "args_hash": args_hash(item["name"], item["args"])}
         segments.append(_segment(context, current, step=item["step"], kind="call", ordinal=n, **told))
     answer = str(message.text).strip()
     if not calls:

@@ -135,8 +135,8 @@ class Archive(Protocol):
         exclude: frozenset[str] = frozenset(),
     ) -> Sequence[Passage]: ...
     def get(self, id_or_handle: str) -> Segment | None: ...
-    def find(self, *, kind: Kind, url: str = "", args_hash: str = "") -> Sequence[Segment]:
-        """Segments of a kind, in the order of the run."""
+    def find(self, *, kind: Kind, url: str = "", args_hash: str = "", newest: int = 0) -> Sequence[Segment]:
+        """Segments of a kind, in the order of the run; only so many of the newest, if a number is given."""
         ...
 
     def put_body(self, text: str) -> str:

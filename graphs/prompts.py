@@ -118,8 +118,13 @@ def memory(blocks: Iterable[str], current: str) -> str:
     return _tag("memory", body) + "\n\nEarlier steps were archived; the above is what matters of them now.\n\n" + current
 
 
+def made_before(step: int) -> str:
+    return f"You made this call at step {step}; this is what it brought. `fresh: true` runs it again."
+
+
 def finding(handle: str, sub_question: str, claim: str, quote: str) -> str:
-    return _tag("finding", f"claim: {defuse(claim)}\nquote: {defuse(quote)}", handle=handle, sub_question=sub_question)
+    words = f"\nquote: {defuse(quote)}" if quote else ""
+    return _tag("finding", f"claim: {defuse(claim)}{words}", handle=handle, sub_question=sub_question)
 
 
 def review(question: str, sub_questions: Sequence[tuple[str, str]], findings: Sequence[str], answers: Sequence[tuple[str, str]]) -> str:

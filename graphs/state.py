@@ -45,7 +45,7 @@ class TurnRef(TypedDict):
     opens: bool
     """A whole turn starts here: the window is cut before such a message only."""
     segments: list[str]
-    """Ids of the archived segments it shows."""
+    """Ids of the archived segments it shows whole."""
     wrong: NotRequired[bool]
     """The result of a call that could not be run: no such tool, or wrong arguments."""
 

@@ -27,7 +27,7 @@ READ_TOKENS = 1_500
 """Recalled for the report, for a sub-question that has no finding."""
 RECALL_TOKENS = 2_000
 """Of a memory block's recalled passages."""
-HANDLES, HANDLE_TOKENS = 60, 20
+HANDLES, HANDLE_TOKENS = 30, 20
 """Evicted documents that a memory block lists by handle, the newest; and what a line of them takes."""
 UNPRICED_HIGH_TOKENS = 27_000
 """The high mark where the model's prices say nothing."""
@@ -140,7 +140,7 @@ def evict(turns: Sequence[TurnRef], *, keep_tokens: int, hard_tokens: int) -> tu
     size = 0
     for group in reversed(groups):
         tokens = sum(turn["tokens"] for turn in group)
-        limit = hard_tokens if len(kept) < NEWEST_TURNS else keep_tokens
+        limit = hard_tokens if sum(map(_thought, kept)) < NEWEST_TURNS else keep_tokens
         if kept and size + tokens > limit:
             break
         kept.insert(0, group)
@@ -149,12 +149,17 @@ def evict(turns: Sequence[TurnRef], *, keep_tokens: int, hard_tokens: int) -> tu
     return [turn for group in gone for turn in group], [turn for group in kept for turn in group]
 
 
+def _thought(group: Sequence[TurnRef]) -> bool:
+    """A turn of the model; the message that opens a sub-question is none."""
+    return any(turn["segments"] for turn in group)
+
+
 async def compact(
     context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, *, fixed: int, marks: Marks
 ) -> tuple[list[TurnRef], list[TurnRef]]:
     """(head, turns) after a compaction. Calls no model: the agent's own notes and handles are the summary."""
     archive, brief = context.archive, state["head"][0]
-    own = "\n\n".join(["\n".join(finding_blocks(archive)), _answers(state["plan"])])
+    own = "\n\n".join(["\n".join(finding_blocks(archive, quoted=current["id"])), _answers(state["plan"])])
     recall_tokens = min(RECALL_TOKENS, marks.cap // 8)
     spoken_for = fixed + brief["tokens"] + estimate_tokens(own) + HANDLE_TOKENS * HANDLES + recall_tokens
     _, kept = evict(turns, keep_tokens=max(0, marks.low - spoken_for), hard_tokens=max(0, marks.cap - spoken_for))
@@ -183,13 +188,14 @@ def shown(segment_id: str, text: str, archive: Archive, *, more_tokens: int = 0)
     )
 
 
-def finding_blocks(archive: Archive, sub_question: str | None = None) -> list[str]:
-    """The findings as prompt blocks, in the order of the run."""
+def finding_blocks(archive: Archive, sub_question: str | None = None, *, quoted: str | None = None) -> list[str]:
+    """The findings as prompt blocks, in the order of the run. `quoted`: only this sub-question's with the words they rest on."""
     blocks = []
     for finding in archive.find(kind="finding"):
         source = archive.get(finding.source)
         if source is not None and sub_question in (None, finding.sub_question):
-            blocks.append(prompts.finding(source.handle, finding.sub_question, finding.text, finding.quote))
+            quote = finding.quote if quoted in (None, finding.sub_question) else ""
+            blocks.append(prompts.finding(source.handle, finding.sub_question, finding.text, quote))
     return blocks
 
 
@@ -200,7 +206,7 @@ def _answers(plan: Sequence[SubQuestion]) -> str:
 
 def _handles(archive: Archive, live: frozenset[str]) -> str:
     seen: dict[str, str] = {}
-    for segment in archive.find(kind="observation"):
+    for segment in archive.find(kind="observation", newest=3 * HANDLES):  # a page and what a search showed of it are one
         if segment.id not in live and (segment.title or segment.url):
             seen[segment.url or segment.id] = f"{segment.handle} {prompts.defuse(' '.join((segment.title or segment.url).split()))[:100]}"
     lines = list(seen.values())[-HANDLES:]

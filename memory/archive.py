@@ -151,9 +151,9 @@ class Archive:
         found = self._ledger.get(id_or_handle)
         return found if found and found.run == self.run else None
 
-    def find(self, *, kind: Kind, url: str = "", args_hash: str = "") -> list[Segment]:
-        """Segments of a kind, in the order of the run."""
-        return self._ledger.find(self.run, kind, url=url, args_hash=args_hash)
+    def find(self, *, kind: Kind, url: str = "", args_hash: str = "", newest: int = 0) -> list[Segment]:
+        """Segments of a kind, in the order of the run; only so many of the newest, if a number is given."""
+        return self._ledger.find(self.run, kind, url=url, args_hash=args_hash, newest=newest)
 
     def segments(self) -> Iterator[Segment]:
         """All of the run, in its order."""

@@ -217,11 +217,13 @@ class Ledger:
         where = "run = ? AND step = ? AND ordinal = ? AND kind = 'observation'"
         return next(iter(self._segments(where, run, step, ordinal)), None)
 
-    def find(self, run: str, kind: Kind, *, url: str = "", args_hash: str = "") -> list[Segment]:
+    def find(self, run: str, kind: Kind, *, url: str = "", args_hash: str = "", newest: int = 0) -> list[Segment]:
         where, values = "run = ? AND kind = ?", [run, kind]
         for column, value in (("url", url), ("args_hash", args_hash)):
             if value:
                 where, values = f"{where} AND {column} = ?", [*values, value]
+        if newest:
+            where = f"seq IN (SELECT seq FROM segments WHERE {where} ORDER BY step DESC, seq DESC LIMIT {newest:d})"
         return self._segments(where, *values)
 
     def segments(self, run: str) -> Iterator[Segment]:

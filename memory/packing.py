@@ -11,6 +11,7 @@ from .words import raw_words
 _SAME = 0.8  # share of a chunk's five-word runs that are already shown: the same page read twice, a mirror, a quotation
 _RUN = 5
 _MARK_TOKENS = 4  # between passages
+_WEAK = 0.15  # of the best one's score: below it a passage has a common word in common with the query, and is not worth its tokens
 
 
 def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:
@@ -19,7 +20,7 @@ def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:
     said: set[int] = set()
     left = budget_tokens
     for item in ranked:
-        if left <= _MARK_TOKENS:
+        if left <= _MARK_TOKENS or item.score < _WEAK * ranked[0].score:
             break
         cost = estimate_tokens(item.chunk.text) + _MARK_TOKENS
         if cost > left:

@@ -19,7 +19,9 @@ def estimate_tokens(text: str) -> int:
     """Tokens of a text; linear-time, 4 ms for 100 kB. Bytes over four would halve a table of numbers and the window would overflow."""
     data = text.encode("utf-8", "surrogatepass")
     letters, digits, spaces = _count(data, _LETTERS), _count(data, _DIGITS), _count(data, _SPACES)
-    narrow, wide, four = _count(data, _LEADS_2), _count(data, _LEADS_3), _count(data, _LEADS_4)
+    narrow = wide = four = 0
+    if not text.isascii():
+        narrow, wide, four = _count(data, _LEADS_2), _count(data, _LEADS_3), _count(data, _LEADS_4)
     marks = len(data) - letters - digits - spaces - 2 * narrow - 3 * wide - 4 * four
     return math.ceil(
         _WORD * len(text.split())

@@ -15,16 +15,23 @@ HEAD_BYTES = 300_000
 FEW_WORDS = 250
 VERY_FEW_WORDS = 60
 
+# What only a challenge has: many guards load something of theirs on every page they let through.
 _CHALLENGES = (
     (
         "Cloudflare",
-        re.compile(r"/cdn-cgi/challenge-platform/[^\"']*(?:orchestrate|/h/)|_cf_chl_opt|cf-browser-verification|cf-error-details"),
+        re.compile(r"/cdn-cgi/challenge-platform/[^\"']{0,200}orchestrate|_cf_chl_opt|cf-browser-verification|cf-error-details"),
     ),
-    ("DataDome", re.compile(r"captcha-delivery\.com|geo\.captcha-delivery")),
-    ("PerimeterX", re.compile(r"px-captcha|_pxAppId|perimeterx\.net")),
-    ("Imperva", re.compile(r"_Incapsula_Resource|incapsula incident id", re.IGNORECASE)),
-    ("Akamai", re.compile(r"errors\.edgesuite\.net|Reference&#32;&#35;|/_sec/cp_challenge/", re.IGNORECASE)),
-    ("AWS WAF", re.compile(r"awswaf\.com/[^\"']*challenge|AwsWafIntegration", re.IGNORECASE)),
+    ("DataDome", re.compile(r"captcha-delivery\.com")),
+    ("PerimeterX", re.compile(r"px-captcha")),
+    ("Imperva", re.compile(r"<iframe[^>]{0,500}_Incapsula_Resource|incapsula incident id", re.IGNORECASE)),
+    ("Akamai", re.compile(r"errors\.edgesuite\.net|/_sec/cp_challenge/", re.IGNORECASE)),
+    (
+        "AWS WAF",
+        re.compile(
+            r"awswaf\.com/[^\"']{0,200}/captcha|AwsWafIntegration\.(?:checkForceRefresh|forceRefreshToken)|awswafcookiedomainlist",
+            re.IGNORECASE,
+        ),
+    ),
     ("Sucuri", re.compile(r"sucuri website firewall", re.IGNORECASE)),
     ("Anubis", re.compile(r"anubis_challenge|\.within\.website/x/cmd/anubis")),
 )
@@ -93,7 +100,7 @@ def barrier(answer: Fetched, *, asked: str, title: str, text: str) -> str:
         return "a block page: the site takes us for a robot and does not show its content"
     if moved := _moved(answer, asked, source, words):
         return moved
-    if words < FEW_WORDS and (_GONE_TITLE.search(title) or (words < 2 * VERY_FEW_WORDS and _GONE.search(told))):
+    if words < FEW_WORDS and (_GONE_TITLE.search(title) or _GONE.search(_said_first(title, text, words))):
         return "a page that says that there is no such page, though its status says otherwise (a soft 404)"
     if words < FEW_WORDS and len(set(map(str.lower, _CONSENT.findall(told)))) >= 2:
         return "a consent wall: the site shows its content only to who accepts its cookies"
@@ -109,11 +116,13 @@ def barrier(answer: Fetched, *, asked: str, title: str, text: str) -> str:
 
 
 def _challenge(source: str, words: int) -> str:
-    if words >= 2 * FEW_WORDS:
-        return ""
-    name = next((name for name, mark in _CHALLENGES if mark.search(source)), "")
-    # Sites behind these guards load a little of them on every page; a page with text on it has let us in.
-    return f"a block page by {name}: the site takes us for a robot and does not show its content" if name and words < FEW_WORDS // 2 else ""
+    name = next((name for name, mark in _CHALLENGES if mark.search(source)), "") if words < FEW_WORDS // 2 else ""
+    return f"a block page by {name}: the site takes us for a robot and does not show its content" if name else ""
+
+
+def _said_first(title: str, text: str, words: int) -> str:
+    """That something is gone is the first thing such a page says; a longer one may say it of something else."""
+    return f"{title}\n{text}" if words < VERY_FEW_WORDS else f"{title}\n{text[:150]}" if words < 2 * VERY_FEW_WORDS else ""
 
 
 def _moved(answer: Fetched, asked: str, source: str, words: int) -> str:

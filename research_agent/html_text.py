@@ -107,8 +107,7 @@ _MOVING = re.compile(r"transform|transition|animation|translate", re.IGNORECASE)
 """A page that fades its content in is no page that hides it."""
 _COLOR = re.compile(r"(?<![\w-])color\s*:\s*([^;!]+)", re.IGNORECASE)
 _BACKGROUND = re.compile(r"(?<![\w-])background(?:-color)?\s*:\s*([^;!]+)", re.IGNORECASE)
-_AT_RULE = re.compile(r"@[\w-]+[^{};]*(?:;|\{(?:[^{}]*\{[^{}]*\})*[^{}]*\})")
-_RULE = re.compile(r"([^{}]{1,2000})\{([^{}]{1,4000})\}")
+_BRACE = re.compile(r"([{}])")
 _SIMPLE = re.compile(r"[.#][\w-]+")
 _NAMED = {"#fff": "white", "#ffffff": "white", "rgb(255,255,255)": "white", "#000": "black", "#000000": "black", "rgb(0,0,0)": "black"}
 _STYLES_CHARS = 100_000
@@ -134,9 +133,25 @@ def drop_hidden(tree: HtmlElement) -> None:
 
 
 def _hiding_names(styles: str) -> Iterator[str]:
-    for selectors, declarations in _RULE.findall(_AT_RULE.sub("", re.sub(r"/\*.*?\*/", "", styles, flags=re.DOTALL))):
+    for selectors, declarations in _rules(re.sub(r"/\*.*?\*/", "", styles, flags=re.DOTALL)):
         if _hides(declarations):
             yield from (name for selector in selectors.split(",") if _SIMPLE.fullmatch(name := selector.strip()))
+
+
+def _rules(styles: str) -> Iterator[tuple[str, str]]:
+    """The rules that hold everywhere: not those inside `@media` and the like. A walk from brace to brace: no style sheet takes long."""
+    depth, selectors, declarations = 0, "", ""
+    for piece in _BRACE.split(styles):
+        if piece == "{":
+            depth += 1
+        elif piece == "}":
+            if depth == 1 and not selectors.startswith("@"):
+                yield selectors, declarations
+            depth = max(0, depth - 1)
+        elif depth == 0:
+            selectors, declarations = piece.rpartition(";")[2].strip(), ""
+        elif depth == 1:
+            declarations += piece
 
 
 def _hides(style: str) -> bool:

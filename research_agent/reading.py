@@ -259,7 +259,7 @@ def _html(source: str) -> Extracted:
 
 # --- JSON ---
 
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{,]|[^"\[{,]+')
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{,]|[^"\[{,]+', re.DOTALL)  # a string may stay open, and must not be tried twice
 _LONG_LINE = 2_000
 
 

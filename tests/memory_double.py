@@ -61,8 +61,9 @@ class Memory:
                 return segment
         return None
 
-    def find(self, *, kind: Kind, url: str = "", args_hash: str = "") -> list[Segment]:
-        return [segment for segment in self.segments if segment.kind == kind and (not url or segment.url == url)]
+    def find(self, *, kind: Kind, url: str = "", args_hash: str = "", newest: int = 0) -> list[Segment]:
+        found = [segment for segment in self.segments if segment.kind == kind and (not url or segment.url == url)]
+        return found[-newest:]
 
     def put_body(self, text: str) -> str:
         raise NotImplementedError

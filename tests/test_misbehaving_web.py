@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import pytest
 from langchain_core.tools import ToolException
 
+from research_agent.barriers import barrier
 from research_agent.http_cache import HttpCache
+from research_agent.net import Fetched
 from research_agent.page_reader import PageReader
 from research_agent.testing.misbehaving import CASES, Case, MisbehavingWeb
 from research_agent.tools.scrape import scrape_tool
@@ -53,3 +55,13 @@ async def test_a_misbehaving_page_is_read_or_refused_with_its_reason(
 
 def test_there_are_enough_of_them() -> None:
     assert len(CASES) >= 40
+
+
+@pytest.mark.parametrize(
+    "piece", ["/cdn-cgi/challenge-platform/", "<meta ", "<input ", "<iframe ", "awswaf.com/", "page ", "<div id=", "cookies "]
+)
+def test_no_page_takes_long_to_be_judged(piece: str) -> None:
+    source = piece * (300_000 // len(piece))
+    started = time.monotonic()
+    barrier(Fetched("http://a.test/p", 200, {}, source.encode(), ""), asked="http://a.test/p", title=source[:200], text=source[:1_000])
+    assert time.monotonic() - started < 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
 import zlib
 
 import pytest
@@ -218,3 +219,28 @@ def test_any_bytes_give_a_clean_page_or_a_reason(data, name):
         assert page.text.strip()
         page.text.encode("utf-8")  # no lone surrogates: SQLite and JSON take it
         assert "\0" not in page.text + page.title
+
+
+HOSTILE_STYLES = ["@a " * 40_000, "@media{" * 15_000, "a," * 50_000 + "{display:none}", ".a{display:none}" * 6_000, "x{color:" * 12_000]
+
+
+@pytest.mark.parametrize("styles", HOSTILE_STYLES)
+def test_no_style_sheet_takes_long(styles: str) -> None:
+    started = time.monotonic()
+    page = read(f"<html><head><style>{styles}</style></head><body><p>The tide rises by twelve metres.</p></body></html>".encode())
+    assert "twelve metres" in page.text
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("source", ['{"a":["' + '\\"' * 100_000, '{"a":[' + '"' * 200_001, '{"a": "' + "x" * 9_000 + "\\"])
+def test_json_that_is_none_loses_nothing_and_takes_no_time(source: str) -> None:
+    started = time.monotonic()
+    assert read(source.encode(), name="x.json").text.replace("\n", "") == source
+    assert time.monotonic() - started < 3
+
+
+def test_json_on_one_line_gets_a_line_a_member_and_keeps_its_values() -> None:
+    source = '{"rows": [' + ", ".join('{"metres": 12.10, "name": "a, {b} [c]"}' for _ in range(100)) + "]}"
+    text = read(source.encode(), name="x.json").text
+    assert text.splitlines().count('"metres": 12.10,') == 100
+    assert '"a, {b} [c]"' in text

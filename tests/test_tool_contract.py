@@ -49,7 +49,7 @@ def test_each_argument_has_a_type_and_a_description(tool: BaseTool) -> None:
     assert function["description"]
     assert function["parameters"]["additionalProperties"] is False
     for name, schema in function["parameters"]["properties"].items():
-        assert schema.get("type") in {"string", "integer"}, name
+        assert schema.get("type") in {"string", "integer", "boolean"}, name
         assert schema.get("description"), name
 
 

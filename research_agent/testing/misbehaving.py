@@ -177,9 +177,21 @@ CASES: tuple[Case, ...] = (
     ),
     _reads(
         "/guarded",
-        "a page with text that loads a guard's script",
+        "a short page that loads a guard's script",
         FACT,
-        page(ARTICLE.replace("</body>", f"<p>{WORDS} {WORDS}</p><script src='/cdn-cgi/challenge-platform/h/b/main.js'></script></body>")),
+        page(ARTICLE.replace("</body>", "<script>a.src='/cdn-cgi/challenge-platform/h/b/scripts/jsd/main.js';</script></body>")),
+    ),
+    _reads(
+        "/guarded-2",
+        "a short page that loads another guard's script",
+        FACT,
+        page(ARTICLE.replace("</body>", "<script src='/_Incapsula_Resource?SWJIYLWA=7'></script></body>")),
+    ),
+    _fails(
+        "/incapsula",
+        "that guard's block page, HTTP 200",
+        "block page by Imperva",
+        page("<html><body><iframe id='main-iframe' src='/_Incapsula_Resource?CWUDNSAI=9'>Request unsuccessful.</iframe></body></html>"),
     ),
     # statuses
     _fails(

@@ -42,8 +42,8 @@ def python_tool(folder: Path, *, limits: Limits | None = None, run: Run = sandbo
         coroutine=python,
         name="python",
         description=(
-            "Compute with Python: sums, dates, statistics, tables, plots. A fresh interpreter without network each time; "
-            "only files in the working directory stay from call to call."
+            f"Compute with Python: sums, dates, statistics, tables, plots. A fresh interpreter{' without network' * (run is sandboxed)} "
+            "each time; only files in the working directory stay from call to call."
         ),
         args_schema=PythonArgs,
         response_format="content_and_artifact",

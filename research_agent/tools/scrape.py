@@ -28,6 +28,7 @@ class ScrapeArgs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: str = Field(min_length=1, description="The page's address, http or https; or a file's path as search results show it.")
+    fresh: bool = Field(default=False, description="Run this call again, although it was made before with the same arguments.")
 
 
 class Fetcher(Protocol):
@@ -39,7 +40,7 @@ class Fetcher(Protocol):
 def scrape_tool(fetcher: Fetcher, read: Read, *, open_file: OpenFile | None = None) -> BaseTool:
     """Addresses without a scheme go to `open_file`, where there is one. What is not the page that was asked for is a failure."""
 
-    async def scrape(url: str) -> tuple[str, Observation]:
+    async def scrape(url: str, fresh: bool = False) -> tuple[str, Observation]:
         url = url.strip()
         document = await _open(open_file, url) if open_file and "://" not in url else await _fetch(fetcher, read, url)
         shown = document.text[:CONTENT_CHARS]

@@ -17,12 +17,13 @@ class WebSearchArgs(BaseModel):
 
     query: str = Field(min_length=1, description="What to look for: the few words a relevant page would contain.")
     max_results: int = Field(default=5, ge=1, le=20, description="How many results at most.")
+    fresh: bool = Field(default=False, description="Run this call again, although it was made before with the same arguments.")
 
 
 def web_search_tool(providers: Providers) -> BaseTool:
     """Fails only if every provider failed: that is never told as finding nothing."""
 
-    async def web_search(query: str, max_results: int = 5) -> tuple[str, Observation]:
+    async def web_search(query: str, max_results: int = 5, fresh: bool = False) -> tuple[str, Observation]:
         found = await providers.search(query, limit=max_results)
         if found.documents:
             return _results(found.documents, found.failed)
