@@ -35,6 +35,8 @@ class Purse:
     """Tokens of a prompt over its estimate, at most."""
     usual_usd: float = 0.0
     """What a call has cost so far: a host that counts unlike any estimate is believed."""
+    window_tokens: int | None = None
+    """What an overflow taught; None: the model's own."""
 
     def after(self, spent: Usage) -> Purse:
         return replace(self, left_usd=self.left_usd - spent["usd"])
@@ -45,28 +47,39 @@ NO_LIMIT = Purse()
 
 def purse(context: Context, state: ResearchState, usage: Usage, role: Role) -> Purse:
     """Of the limit, what is left for `role`: the writer may have all of it, the others leave what the report needs."""
-    factor = _factor(context, state, role)
+    factor, window = _factor(context, state, role), state.get("window") if role == "investigator" else None
     left_usd = context.limits.usd - usage["usd"]
     if role == "writer":
         return Purse(left_usd, factor)
     usual_usd = usage["usd"] / max(1, usage["calls"])
-    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, usual_usd)
+    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, usual_usd, window)
 
 
 def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:
-    """The output this call may have, so that the worst it can cost is in the purse; None: the model's own limit will do.
+    """The output this call may have, so that it fits the window and the worst it can cost is in the purse; None: the model's own limit.
 
     Raises ModelCallError where that is less than an answer takes.
     """
+    window, least = purse.window_tokens or model.window_tokens, min(model.least_output_tokens, model.max_output_tokens)
+    if prompt_tokens + least > window:
+        raise ModelCallError(
+            f"a prompt of about {prompt_tokens:,} tokens is over the window of {window:,}", "overflow", window_tokens=window
+        )
+    room = max(least, window - int(prompt_tokens * purse.factor))
+    most = min(model.max_output_tokens, room, _affordable(model, prompt_tokens, purse, least))
+    return None if most >= model.max_output_tokens else int(most)
+
+
+def _affordable(model: Model, prompt_tokens: int, purse: Purse, least: int) -> float:
     if purse.left_usd == math.inf or not _is_priced(model.prices):
-        return None
+        return math.inf
     if purse.left_usd < purse.usual_usd:
         raise _nothing_left()
     left_usd = purse.left_usd - prompt_tokens * purse.factor * _input_price(model.prices) / 1e6
     tokens = math.inf if model.prices.output <= 0 else left_usd / model.prices.output * 1e6
-    if left_usd < 0 or tokens < min(model.least_output_tokens, model.max_output_tokens):
+    if left_usd < 0 or tokens < least:
         raise _nothing_left()
-    return None if tokens >= model.max_output_tokens else int(tokens)
+    return tokens
 
 
 def _nothing_left() -> ModelCallError:

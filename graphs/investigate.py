@@ -151,7 +151,7 @@ class _Turn:
                 raise ModelCallError(f"the newest turn alone is over the window of {marks.cap} tokens", "overflow")
             try:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
-                now: ResearchState = {**self._state, "head": self.head, "turns": self.turns}
+                now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
                 given = purse(self._context, now, self.usage, "investigator")
                 return await call(self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given)
             except ModelCallError as error:

@@ -16,6 +16,7 @@ from research_agent import Agent
 from research_agent.graphs.budget import Purse, calibrated, output_limit
 from research_agent.graphs.ports import Model, ModelCallError, Prices
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
+from research_agent.testing.rules import Dialect
 from research_agent.testing.scripted import ScriptedModel
 
 PRICES = {
@@ -81,6 +82,32 @@ async def test_a_limit_that_pays_for_nothing_asks_nothing(tmp_path: Path) -> Non
         assert host.requests == []
     assert result.status == "failed"
     assert "limits.usd" in result.reason
+
+
+async def test_prompt_and_output_together_never_pass_the_window(tmp_path: Path) -> None:
+    """The output is half the window here: as the prompt grows, less of it is asked for."""
+    text = "Vulpa has nine moons, and each of them has a name, an orbit and a story of its own. " * 60
+    asked: list[tuple[int, int]] = []
+
+    def investigate(messages: list[dict[str, Any]]) -> Reply:
+        results = sum(message["role"] == "tool" for message in messages)
+        return Reply(content="Nine.") if len(asked) > 12 else Reply(calls=[Call("web_search", {"query": f"Vulpa moons orbit {results}"})])
+
+    def script(request: Request) -> Reply:
+        asked.append((len(json.dumps([request.get("tools"), request["messages"]], ensure_ascii=False)) // 4, request["max_tokens"]))
+        return scripted(investigate)(request)
+
+    with ScriptedHost(script, dialect=Dialect(window_tokens=16_000)) as host:
+        given = config(tmp_path, host).public()["model"]
+        (tmp_path / "docs" / "long.md").write_text(text)
+        model = {**given, "window_tokens": 16_000, "max_output_tokens": 8_000}
+        result = await Agent(config(tmp_path, host, model=model)).arun()
+        refusals = host.refusals
+    assert refusals == []
+    assert result.status != "failed" or "no evidence" in result.reason
+    assert all(prompt + output <= 16_000 for prompt, output in asked)
+    assert max(output for _, output in asked) == 8_000
+    assert min(output for _, output in asked) < 8_000
 
 
 PRICE = st.floats(0, 500, allow_nan=False)

@@ -186,6 +186,17 @@ async def test_a_stream_that_just_stops_is_a_failure() -> None:
     assert "stopped" in error.reason
 
 
+async def test_a_stream_that_stalls_is_given_up_and_one_that_only_pauses_is_not() -> None:
+    slow = Reply(content="A long answer indeed.", chunk_chars=4, stall_after=3, stall_s=0.6)
+    with ScriptedHost([slow, slow]) as host:
+        patient = model(host)
+        hasty = ReasoningChatModel(model="any", base_url=host.base_url, api_key=SecretStr(KEY), row=patient.row, idle_timeout_s=0.2)
+        with pytest.raises(ModelCallError) as caught:
+            await ask(hasty)
+        assert (await ask(patient)).content == "A long answer indeed."
+    assert caught.value.kind == "network"
+
+
 async def test_an_error_inside_the_stream_is_a_failure() -> None:
     event = {"error": {"type": "engine_overloaded_error", "message": "The engine is currently overloaded"}}
     error = await failure(Reply(chunks=[{"choices": [{"delta": {"content": "A"}}]}, event]))

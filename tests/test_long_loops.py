@@ -95,8 +95,12 @@ async def answered(chat: ReasoningChatModel, messages: list[Any]) -> AIMessage:
             "moonshotai/Kimi-K2-Thinking",
             Dialect(reasoning_field="reasoning", call_id="chatcmpl-tool-{n}", call_index=False, repeats_name=True),
         ),
+        ("sglang", "moonshotai/Kimi-K2-Thinking", Dialect(call_id="functions.{name}:{n}", known_ids=VLLM.known_ids, usage="both")),
+        ("openrouter", "moonshotai/kimi-k2-thinking", Dialect(reasoning_field="reasoning", call_id="{name}:{n}", usage="both")),
+        ("cometapi", "kimi-k2-thinking", Dialect(needs_reasoning=KIMI.needs_reasoning, fixed=KIMI.fixed, tool_choice=KIMI.tool_choice)),
+        ("ollama", "qwen3:8b", Dialect(reasoning_field="reasoning")),
     ],
-    ids=["kimi", "deepseek", "vllm", "older vllm"],
+    ids=["kimi", "deepseek", "vllm", "older vllm", "sglang", "openrouter", "cometapi", "ollama"],
 )
 async def test_sixty_turns_without_one_refusal(provider: str, name: str, dialect: Dialect) -> None:
     with ScriptedHost(Trouble(), dialect=dialect) as host:

@@ -55,6 +55,9 @@ def _filled(schema: dict[str, Any], text: str) -> Any:
 
 
 class _Ours:
+    """Left out, and skipped by the suites: a forced tool (refused while a model thinks); images, PDFs and sound (a research run sends text
+    only); settings from the environment (config.py alone reads it); serialization (a model holds its connections); recorded cassettes."""
+
     base_url = "http://127.0.0.1:9/v1"
 
     @property

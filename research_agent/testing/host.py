@@ -49,6 +49,9 @@ class Reply:
     """How finely a stream is cut."""
     stop_after: int | None = None
     """The stream just stops after so many chunks, without an end."""
+    stall_after: int | None = None
+    """The stream stalls for `stall_s` after so many chunks, with its connection open."""
+    stall_s: float = 0.0
     delay_s: float = 0.0
     """Before the first byte."""
     status: int = 200
@@ -166,7 +169,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         events = [data if isinstance(data, str) else json.dumps(data, ensure_ascii=False) for data in reply.chunks or answer.chunks()]
-        for data in events[: reply.stop_after]:
+        for n, data in enumerate(events[: reply.stop_after]):
+            if n == reply.stall_after:
+                time.sleep(reply.stall_s)
             self._event(data)
         if reply.stop_after is None and reply.chunks is None:
             self._event("[DONE]")
