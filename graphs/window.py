@@ -99,7 +99,7 @@ def marks(model: Model, *, fixed: int, kept: int, step_tokens: float, learned_wi
     cap = int((window - min(model.max_output_tokens, window // 3)) / SAFETY)
     low = fixed + kept
     cycle = _cycle_steps(model.prices, kept, step_tokens)
-    wanted = UNPRICED_HIGH_TOKENS if cycle is None else low + int(step_tokens * max(cycle, MIN_CYCLE_STEPS))
+    wanted = UNPRICED_HIGH_TOKENS if cycle is None else low + int(min(step_tokens * cycle, cap))
     high = min(max(wanted, low + int(step_tokens * MIN_CYCLE_STEPS)), cap)
     return Marks(high=high, low=min(low, high), cap=cap)
 

@@ -57,7 +57,7 @@ def show(value: object, key: str = "") -> str:
     if MARK in _redact(text) or _KEY_LIKE.search(text):
         return "a value that looks like a secret (not shown)"
     if len(text) > 80:
-        text = text[:79] + "…"
+        text = text[:39] + "…" + text[-40:]  # a path says most at its end
     return repr(text) if isinstance(value, str) else text
 
 

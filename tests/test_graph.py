@@ -332,3 +332,55 @@ async def test_a_call_cut_off_by_its_length_is_refused_and_answered(archive: Arc
     await build_research_graph().ainvoke({"question": "What?"}, context=context(archive, given))
     [result] = [message for message in prompts(given)[-1] if isinstance(message, ToolMessage)]
     assert "cut off" in str(result.content)
+
+
+async def test_a_call_made_before_is_answered_from_the_archive_until_asked_for_fresh(archive: Archive) -> None:
+    counter = iter(range(1, 100))
+
+    async def run(query: str, fresh: bool = False) -> tuple[str, Observation]:
+        text = f"Reading {next(counter)} of {query}."
+        return text, Observation(documents=(Document(text=text, url="https://example.org/a", title="A"),))
+
+    search = StructuredTool.from_function(coroutine=run, name="web_search", description="Search.", response_format="content_and_artifact")
+    asked: list[dict[str, Any]] = [{"query": "a"}, {"query": "a"}, {"query": "a", "fresh": True}, {"query": "a", "fresh": False}]
+
+    def investigate(messages: list[BaseMessage]) -> AIMessage:
+        done = sum(isinstance(message, ToolMessage) for message in messages)
+        return AIMessage("done") if done == len(asked) else calls(("web_search", asked[done]), at=done)
+
+    given = model(investigate)
+    await build_research_graph().ainvoke({"question": "What?"}, context=context(archive, given, search, loop_guard=False))
+    first, again, fresh, newest = (str(message.content) for message in prompts(given)[-1] if isinstance(message, ToolMessage))
+    assert "Reading 1 of a." in first
+    assert "You made this call at step 1" in again
+    assert "Reading 1 of a." in again
+    assert [segment.step for segment in archive.find(kind="observation")] == [1, 3]
+    assert "Reading 2 of a." in fresh
+    assert "You made this call at step 3" in newest
+    assert "Reading 2 of a." in newest
+
+
+async def test_what_a_clipped_page_does_not_show_can_be_recalled_while_it_is_live(archive: Archive) -> None:
+    from research_agent.tools.recall import recall_tool
+
+    figures = "\n\n".join(f"Paragraph {n} tells of the figure, and of the figure again." for n in range(200))
+    rest = "\n\n".join(f"Paragraph {n} tells of nothing that anybody would look for." for n in range(200))
+    text = f"{figures}\n\n{rest}\n\nThe keeper was called Ludo Marsh.\n\n{rest}"
+    long = Observation(documents=(Document(text=text, url="https://e.org", title="A"),))
+
+    def investigate(messages: list[BaseMessage]) -> AIMessage:
+        done = sum(isinstance(message, ToolMessage) for message in messages)
+        return [calls(("web_search", {"query": "figure"})), calls(("recall", {"query": "name of the keeper"}), at=1), AIMessage("ok")][done]
+
+    given = model(investigate)
+    tools = (tool("web_search", lambda query: long), recall_tool(archive))
+    await build_research_graph().ainvoke({"question": "What?"}, context=context(archive, given, *tools))  # type: ignore[arg-type]
+    clipped, recalled = (str(message.content) for message in prompts(given)[-1] if isinstance(message, ToolMessage))
+    assert "Ludo Marsh" not in clipped
+    assert "Ludo Marsh" in recalled
+
+
+async def test_a_cache_that_costs_nothing_moves_compaction_to_the_window(archive: Archive) -> None:
+    given = model(lambda messages: AIMessage("done"), prices=Prices(miss=0.6, hit=0.0, output=2.5))
+    state = await build_research_graph().ainvoke({"question": "What?"}, context=context(archive, given))
+    assert [item["status"] for item in state["plan"]] == ["done"]

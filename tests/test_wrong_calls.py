@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,9 @@ async def test_wrong_calls_without_end_close_the_sub_question_and_not_the_run(tm
             return Reply(reasoning="Again.", calls=[Call("serach", {"query": "moons"}), Call("web_search", {"quarry": 1})])
         if "nine moons" not in said(messages):
             return Reply(reasoning="Now right.", calls=[Call("web_search", {"query": "Vulpa moons"})])
+        if not any(call["function"]["name"] == "note" for message in messages for call in message.get("tool_calls") or ()):
+            [handle] = set(re.findall(r'handle="(S\d+)"', said(messages)))
+            return Reply(calls=[Call("note", {"claim": "It has nine.", "quote": "The planet Vulpa has nine moons", "source": handle})])
         return Reply(content="Nine.")
 
     events: list[dict[str, Any]] = []
