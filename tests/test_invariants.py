@@ -70,9 +70,12 @@ class Run:
         roles = dict.fromkeys(("planner", "investigator", "reviewer", "writer"), model)
         tools = (self._tool(), recall_tool(self.archive))
         context = Context(run="r", models=roles, tools=tools, archive=self.archive, loop_guard=False)  # type: ignore[arg-type]
+        turns_told = 0  # by the stream's own order: what it tells may be read after the next prompt went out
         async for event in build_research_graph().astream({"question": "What of lamps?"}, context=context, stream_mode="custom"):
-            if event["type"] == "compaction":
-                self.compactions.append(len(self.prompts))
+            if event["type"] == "turn" and event["role"] == "investigator":
+                turns_told += 1
+            elif event["type"] == "compaction":
+                self.compactions.append(turns_told)
         await self.archive.close()
 
     def _reply(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> AIMessage:
