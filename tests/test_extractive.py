@@ -375,6 +375,12 @@ def test_two_questions_on_one_document_each_have_their_answer() -> None:
     assert all("3 May 2027" in section["text"] for section in report["sections"])
 
 
+def test_a_small_word_of_the_question_is_nothing_shared() -> None:
+    report = Desk({**LIBRARY, **BAKERY}).investigate("How much did the Mühlensteine cost and when are they delivered?")
+    assert report["answer"].startswith('"Die Mühlensteine kosteten zusammen 3.400 Euro."')
+    assert "dill" not in text_of(report)
+
+
 def test_what_no_line_says_is_not_answered_with_something_else() -> None:
     desk = Desk(BAKERY)
     assert desk.investigate("Which telescope did the observatory buy?")["answer"] == "Nothing that was read answers this."

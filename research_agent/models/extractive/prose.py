@@ -8,12 +8,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _FUNCTION_WORDS = """
-a about above after again against all also am an and any are as at be because been before being below between both but by can could did
-do does doing during each either else for from further had has have having he her here hers him his how i if in into is it its itself
-just may me might more most must my no nor not of off on once one only or other our out over own per same shall she should so some such
-than that the their them then there these they this those though through to too under until up upon us very was we were what when where
-which while who whom whose why will with within without would you your
+a about above after again against all also am an and any are as at be because been before being below between both but by can could did do
+does doing during each either else for from further had has have having he her here hers him his how i if in into is it its itself just
+many may me might more most much must my no nor not of off on once one only or other our out over own per same shall she should so some
+such than that the their them then there these they this those though through to too under until up upon us very was we were what when
+where which while who whom whose why will with within without would you your
+der das dem den ein eine einer eines einem einen und oder ist sind wird wurde wurden mit von vom zum zur auf für aus bei nach wer wie wo
+wann warum welche welcher welches nicht auch
 """
+"""English, and those of German that are no English words."""
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 _UNSPACED = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
 """Letters of scripts that set no space between words: two neighbours stand for a word."""

@@ -47,7 +47,9 @@ def write(transcript: Transcript) -> ReportDraft:
                 used.append(quote)
                 left -= word_count(text)
     for id, question in plan:
-        if findings[id] and not texts[id]:  # all of it was said above: a part of the question is not left without its answer
+        if (
+            len(plan) > 1 and findings[id] and not texts[id]
+        ):  # all of it was said above: a part of the question is not left without its answer
             text = cited(*_best(question, findings[id])[0])
             if word_count(text) <= left:
                 texts[id].append(text)
