@@ -342,6 +342,7 @@ BAKERY = {
         ("Who has led the bakery since 2020?", "Mara Faulkner, her daughter, has led the bakery since 2020"),
         ("Who leads the bakery since 2020?", "Mara Faulkner, her daughter, has led the bakery since 2020"),
         ("Who is the miller?", "miller | Otto Grand"),
+        ("Who is the carter of the Tarn mill?", "carter | Ida Holm"),
         ("How hot is the oven for rye bread?", "The rye loaves are baked for 55 minutes at 240 °C with steam in the first ten."),
         ("Wann kommt die Lieferung aus Jonsdorf?", "Die Lieferung aus Jonsdorf kommt am 3. Mai 2027 an."),
         ("How much nitrate does the well hold?", "The well of the bakery holds 12 mg of nitrate in a litre."),

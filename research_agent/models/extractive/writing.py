@@ -9,13 +9,15 @@ from itertools import zip_longest
 from research_agent.graphs.state import ReportDraft, SectionDraft
 
 from .names import names
-from .prose import is_line, is_prose, sentences, terms, word_count
+from .prose import FUNCTION_WORDS, WORD, is_line, is_prose, sentences, terms, word_count
 from .questions import Comparison, answer_kind, comparison, may_answer
 from .transcript import Finding, Transcript
 
 DEFAULT_WORDS = 350
 ANSWER_WORDS = 0.25
 """Of the report, at most, for the short answer, if it is more than one sentence."""
+SPELLED = 0.5
+"""What it adds that a word is the question's very word, and not only of its family: `carter`, where `miller` has but the stem of mill."""
 MOST_READ, LEAST_SHARED = 4, 2
 """Sentences quoted where none was noted, and the words that each must share with the sub-question."""
 NOTHING = "Nothing that was read answers this."
@@ -114,14 +116,21 @@ def _best(question: str, findings: Sequence[Finding]) -> list[tuple[str, str]]:
     """Sentences of the findings, those first that stand early, share the question's words and hold what it asks for."""
     asked = frozenset(terms(question))
     kind = answer_kind(question)
+    spelled = _spelled(question)
     scored = []
     for place, finding in enumerate(findings):
         for text in sentences(finding.quote):
             shared = len(asked.intersection(terms(text))) / (len(asked) or 1)
+            shared += SPELLED * len(spelled & _spelled(text)) / (len(spelled) or 1)
             fits = may_answer(kind, text, asked)
             scored.append((shared + fits * (0.5 if kind == "name" else 0.75) + 1 / (3 + place), text, finding.handle, fits))
     scored.sort(key=lambda item: -item[0])
     return [(text, handle) for _, text, handle, fits in scored if fits or not scored[0][3]]
+
+
+def _spelled(text: str) -> frozenset[str]:
+    """Its words as they are, without the small ones."""
+    return frozenset(word for word in map(str.lower, WORD.findall(text)) if word not in FUNCTION_WORDS)
 
 
 def _verdict(pair: Comparison, sides: Sequence[Sequence[Finding]]) -> str:
