@@ -123,6 +123,14 @@ def text_of(report: dict[str, Any]) -> str:
             "What limits the lifetime of lithium batteries and what can be done about it?",
             ["What limits the lifetime of lithium batteries?", "What can be done about it (the lifetime of lithium batteries)?"],
         ),
+        (
+            "How much did the Mühlensteine cost and when are they delivered?",
+            ["How much did the Mühlensteine cost?", "When are they delivered (the Mühlensteine)?"],
+        ),
+        (
+            "How often did the miller who lived in Kelmarsh sell flour and when did they stop?",
+            ["How often did the miller who lived in Kelmarsh sell flour and when did they stop?"],
+        ),
     ],
 )
 def test_a_question_is_broken_into_its_parts_inner_first(question: str, parts: list[str]) -> None:
@@ -248,7 +256,7 @@ def test_headings_rows_and_menus_are_not_quoted() -> None:
     )
     desk = Desk({"The Tarn": page})
     desk.investigate(RIVER)
-    assert [finding[3] for finding in desk.findings] == ["The Tarn flows through Kelmarsh and was named by Odalys Brandt."]
+    assert {finding[3] for finding in desk.findings} == {"The Tarn flows through Kelmarsh and was named by Odalys Brandt."}
 
 
 @pytest.mark.parametrize(
@@ -308,3 +316,97 @@ async def test_a_stream_brings_the_reasoning_first_and_the_same_message_in_the_e
     assert together.tool_calls == whole.tool_calls
     assert together.usage_metadata == whole.usage_metadata
     assert together.additional_kwargs["reasoning_content"] == whole.additional_kwargs["reasoning_content"]
+
+
+BAKERY = {
+    "People": "# People of the Mill Street bakery\n\n- Anna Faulkner founded the bakery in 1988\n- Mara "
+    "Faulkner, her daughter, has led the bakery since 2020\n",
+    "Accident": "In March 2020 a delivery van of the bakery slid into a ditch. Nobody was hurt. The "
+    "insurance paid 4,200 euros for the van.",
+    "Starter": "# Sourdough\n\nThe starter for rye bread is fed 3 times with warm water. It rests for 16 "
+    "hours in a hot summer, and 20 in winter.",
+    "Oven": "# The oven\n\nThe oven was built of brick.\n\n## Rye\n\nThe rye loaves are baked for 55 "
+    "minutes at 240 °C with steam in the first ten.",
+    "Mill": "# The Tarn mill\n\n| office | name |\n|---|---|\n| miller | Otto Grand |\n| carter | Ida Holm |\n",
+    "Chronik": "# Chronik\n\nDie Mühlensteine kosteten zusammen 3.400 Euro. Die Lieferung aus Jonsdorf "
+    "kommt am 3. Mai 2027 an.\n\nAlles Weitere folgt.",
+    "水車": "# 水車小屋\n\n水車小屋は一九二三年に川のそばで建てられました。粉屋は大野健一です。",
+    "Water": "11/22/26, 1:40 AM Water report\nThe well of the bakery holds 12 mg of nitrate in a "
+    "litre.\nfile:///home/mara/water.html 1/1\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("Who has led the bakery since 2020?", "Mara Faulkner, her daughter, has led the bakery since 2020"),
+        ("Who leads the bakery since 2020?", "Mara Faulkner, her daughter, has led the bakery since 2020"),
+        ("Who is the miller?", "miller | Otto Grand"),
+        ("Who is the carter of the Tarn mill?", "carter | Ida Holm"),
+        ("How hot is the oven for rye bread?", "The rye loaves are baked for 55 minutes at 240 °C with steam in the first ten."),
+        ("Wann kommt die Lieferung aus Jonsdorf?", "Die Lieferung aus Jonsdorf kommt am 3. Mai 2027 an."),
+        ("How much nitrate does the well hold?", "The well of the bakery holds 12 mg of nitrate in a litre."),
+    ],
+)
+def test_the_short_answer_is_the_line_that_says_what_was_asked(question: str, words: str) -> None:
+    desk = Desk(BAKERY)
+    report = desk.investigate(question)
+    assert report["answer"].startswith(f'"{words}"')
+    assert not desk.refused
+    assert "Nobody was hurt" not in text_of(report)
+
+
+def test_a_language_without_spaces_is_read_too() -> None:
+    desk = Desk({title: BAKERY[title] for title in ("Mill", "Chronik", "水車")})  # three: the desk's own search finds words between spaces
+    assert desk.investigate("水車小屋はいつ建てられましたか?")["answer"].startswith('"水車小屋は一九二三年に川のそばで建てられました。"')
+
+
+def test_the_edges_of_a_printed_page_are_not_quoted_and_a_claim_is_its_quote() -> None:
+    desk = Desk(BAKERY)
+    assert "file:" not in text_of(desk.investigate("How much nitrate does the water of the well hold?"))
+    assert desk.findings
+    assert all("AM" not in quote and "file:" not in quote for _, _, _, quote in desk.findings)
+    assert all(claim == " ".join(quote.split()) for _, _, claim, quote in desk.findings)
+
+
+def test_two_questions_on_one_document_each_have_their_answer() -> None:
+    desk = Desk({**LIBRARY, "Chronicle": "The millstones cost 3,400 euros and are delivered from Jonsdorf on 3 May 2027."})
+    report = desk.investigate("How much did the millstones cost? When are the millstones delivered?")
+    assert [section["sub_question"] for section in report["sections"]] == ["1", "2"]
+    assert all("3 May 2027" in section["text"] for section in report["sections"])
+
+
+def test_a_small_word_of_the_question_is_nothing_shared() -> None:
+    report = Desk({**LIBRARY, **BAKERY}).investigate("How much did the Mühlensteine cost and when are they delivered?")
+    assert report["answer"].startswith('"Die Mühlensteine kosteten zusammen 3.400 Euro."')
+    assert "dill" not in text_of(report)
+
+
+def test_what_no_line_says_is_not_answered_with_something_else() -> None:
+    desk = Desk(BAKERY)
+    assert desk.investigate("Which telescope did the observatory buy?")["answer"] == "Nothing that was read answers this."
+
+
+def feedback_plan(feedback: str) -> dict[str, Any]:
+    sent = [SystemMessage(prompts.PLANNER), HumanMessage(prompts.plan("Who founded Kelmarsh?", feedback=feedback))]
+    return json.loads(str(ExtractiveChatModel().invoke(sent, response_format=form("plan")).content))
+
+
+@pytest.mark.parametrize(
+    ("feedback", "parts"),
+    [
+        ("When was Kelmarsh founded?", ["When was Kelmarsh founded?"]),
+        ("1. When was it founded\n2. the founder of Kelmarsh\n", ["When was it founded", "the founder of Kelmarsh"]),
+        ("Who was first? Who was last?", ["Who was first?", "Who was last?"]),
+    ],
+)
+def test_questions_said_of_a_plan_become_the_plan(feedback: str, parts: list[str]) -> None:
+    plan = feedback_plan(feedback)
+    assert plan["sub_questions"] == parts
+    assert "cannot follow" not in plan["brief"]
+
+
+def test_an_instruction_said_of_a_plan_is_told_apart() -> None:
+    plan = feedback_plan("Please look at the older sources only.")
+    assert plan["sub_questions"] == ["Who founded Kelmarsh?"]
+    assert "cannot follow instructions" in plan["brief"]

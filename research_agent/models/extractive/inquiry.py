@@ -81,7 +81,7 @@ def _follow(transcript: Transcript, map: Map, tools: frozenset[str]) -> Move:
         calls += [ToolUse("web_search", {"query": _query(map, lead)}) for lead in leads]
         if leads:
             first = leads[0]
-            more = f" and {len(leads) - 1} other names" if len(leads) > 1 else ""
+            more = f" and {_plural(len(leads) - 1, 'other name')}" if len(leads) > 1 else ""
             reasons.append(f"Looking for '{first.name}', named in {transcript.passages[first.passage].handle}{more}")
     if "scrape" in tools:
         urls = dict.fromkeys(transcript.passages[key].url for key in map.ranking[:8])
@@ -100,18 +100,22 @@ def _query(map: Map, lead: Lead) -> str:
 
 def _note(transcript: Transcript, map: Map) -> Move:
     share = _share(transcript)
-    quotes = choose(map, round(NOTE_WORDS * share), max(3, round(NOTES * share)), transcript.noted)
-    calls = tuple(ToolUse("note", {"claim": " ".join(quote.best.split()), "quote": quote.text, "source": quote.handle}) for quote in quotes)
+    quotes = choose(map, round(NOTE_WORDS * share), max(3, round(NOTES * share)), transcript.tried, transcript.noted - transcript.tried)
+    calls = tuple(ToolUse("note", {"claim": " ".join(quote.text.split()), "quote": quote.text, "source": quote.handle}) for quote in quotes)
     seen = len({passage.url or passage.title for passage in transcript.passages.values()})
-    return Move(f"Noting the best {len(quotes)} quotes from {seen} documents seen.", calls=calls)
+    return Move(f"Noting {_plural(len(quotes), 'quote')} from {_plural(seen, 'document')} seen.", calls=calls)
 
 
 def _told(transcript: Transcript) -> Move:
     kept = transcript.kept or _found_before(transcript)
     if not kept:
         return Move("No sentence that was read shares enough with the sub-question.", NOTHING)
-    said = " ".join(cited(finding.claim if finding.claim in finding.quote else finding.quote, finding.handle) for finding in kept[:2])
-    return Move(f"{len(kept)} quotes are noted; no further lead is worth following.", said)
+    said = " ".join(cited(finding.quote, finding.handle) for finding in kept[:2])
+    return Move(f"{_plural(len(kept), 'quote')} noted; no further lead is worth following.", said)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _found_before(transcript: Transcript) -> tuple[Finding, ...]:

@@ -27,7 +27,7 @@ from research_agent.graphs.state import PlanDraft, ReviewDraft
 from . import inquiry
 from .inquiry import Move
 from .names import names
-from .questions import comparison, sub_questions
+from .questions import asked_for, comparison, sub_questions
 from .transcript import Transcript, read
 from .writing import write
 
@@ -110,14 +110,19 @@ def _next(messages: Sequence[BaseMessage], options: dict[str, Any]) -> tuple[Mov
 
 
 def _plan(transcript: Transcript) -> Move:
-    parts = sub_questions(transcript.question)
-    if comparison(transcript.question):
+    wanted = asked_for(transcript.feedback)
+    parts = wanted or sub_questions(transcript.question)
+    if wanted:
+        why = "The person who asked gave the sub-questions."
+    elif comparison(transcript.question):
         why = "The question sets two things side by side: one sub-question for each."
     elif len(parts) > 1:
         why = "The question has parts: they come first, in the order in which they are needed."
     else:
         why = "The question has one part."
     brief = "Sentences, in their sources' own words, that hold what the question asks for."
+    if transcript.feedback and not wanted:
+        brief += " The extractive model cannot follow instructions: it takes a plan's sub-questions as they are given, one on a line."
     return Move(why, PlanDraft(brief=brief, sub_questions=parts).model_dump_json())
 
 

@@ -8,21 +8,33 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _FUNCTION_WORDS = """
-a about above after again against all also am an and any are as at be because been before being below between both but by can could did
-do does doing during each either else for from further had has have having he her here hers him his how i if in into is it its itself
-just may me might more most must my no nor not of off on once one only or other our out over own per same shall she should so some such
-than that the their them then there these they this those though through to too under until up upon us very was we were what when where
-which while who whom whose why will with within without would you your
+a about above after again against all also am an and any are as at be because been before being below between both but by can could did do
+does doing during each either else for from further had has have having he her here hers him his how i if in into is it its itself just
+many may me might more most much must my no nor not of off on once one only or other our out over own per same shall she should so some
+such than that the their them then there these they this those though through to too under until up upon us very was we were what when
+where which while who whom whose why will with within without would you your
+der das dem den ein eine einer eines einem einen und oder ist sind wird wurde wurden mit von vom zum zur auf für aus bei nach wer wie wo
+wann warum welche welcher welches nicht auch
 """
+"""English, and those of German that are no English words."""
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_UNSPACED = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
+"""Letters of scripts that set no space between words: two neighbours stand for a word."""
+_LETTER = re.compile(_UNSPACED)
+WORD = re.compile(rf"{_UNSPACED}(?={_UNSPACED})|(?:(?!{_UNSPACED})[^\W_])+(?:['’](?:(?!{_UNSPACED})[^\W_])+)*|{_UNSPACED}")
 
 _CLOSERS = "\"”’')]"
-_END = re.compile(r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|\n[ \t\r]*\n|\[\.\.\.\]|\n(?=\s*(?:[#|>*•-]|\d+[.)]))|\n(?=[^\W_a-z])")
+_PAGE_EDGE = r"(?:[a-z]{2,8}://|\d{1,2}/\d{1,2}/\d{2,4}, \d)"
+"""What a printed page's header and footer open with: the address, the date and time."""
+_END = re.compile(
+    r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|[。！？][」』”）]*|\n[ \t\r]*\n|\[\.\.\.\]"
+    rf"|\n(?=\s*(?:[#|>*•-]|\d+[.)]|{_PAGE_EDGE}))|\n(?=[^\W_a-z])"
+)
 _WRAPPED_CHARS = 60
 """A line that long may be broken by its width; a shorter one ends where it means to."""
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Z]|[A-Z]\.[A-Z]|Mr|Mrs|Ms|Dr|St|Jr|Sr|Prof|Gen|Col|Lt|Sgt|Capt|Rev|Hon|No|vs|Inc|Ltd|Co|Corp|Mt|Ft|ca|cf|al|approx|e\.g|i\.e|Op|Vol|pp|Fig)\.$"
+    r"|\b(?:am|vom|den|bis|dem|zum|seit) \d{1,2}\.$"  # the third of May, as German writes it
 )
 _COMMON_VERBS = """
 is are was were be been being has have had do does did can could may might must shall should will would became began bought broke brought
@@ -33,22 +45,38 @@ _VERB_FORM = re.compile(r"[a-z]{2,}(?:ed|[^s]s)")
 _ITEM = re.compile(r"^(?:[*+•-]|\d{1,2}[.)])\s+")
 _MARKUP = re.compile(
     r"^\s*(?:#|\||>|!?\[|\*\*[^*]{1,40}:\*\*|\*[^*]+\*$|\w{1,12}:\s|```|~~~|-{3,}|={3,})"  # what opens a heading, a row, a label, a fence
-    r"|\|.*\|| [·•|] |https?://\S+$|\[S\d+\]|< /?[a-z]|<[a-z/!]"
+    r"|\|.*\|| [·•|] |https?://\S+$|file:///|^\d{1,2}/\d{1,2}/\d{2,4}, \d{1,2}:\d\d|\[S\d+\]|< /?[a-z]|<[a-z/!]"
 )
+_NO_LINE = re.compile(
+    r"^\s*(?:#|>|!?\[|```|~~~|={3,}|-{3,})|^[^|]+\|.*\|[^|]+$| [·•] |\w+://\S+$|file:///|^\d{1,2}/\d{1,2}/\d{2,4}, \d{1,2}:\d\d"
+    r"|\[S\d+\]|< ?/?[a-z!]|[:?]$"
+)
+_RULE = re.compile(r"[|\s:-]*-{2,}[|\s:-]*")
+MIN_LINE_WORDS = 2
 _VERBS = frozenset(_COMMON_VERBS.split())
 MIN_QUOTE_WORDS, MAX_QUOTE_WORDS = 5, 120
 UNENDED_WORDS = 15
 """What has no full stop is a heading if it is shorter."""
 _GAP = "[...]"
 """Where something of a document is left out."""
-_ENDS_WELL = re.compile(r"[.!?;…][\"”’')\]]*$")
+_ENDS_WELL = re.compile(r"[.!?;…。！？][」』）\"”’')\]]*$")
 _SUFFIXES = ("ing", "ed", "er", "or", "ion", "ment", "ly")
+
+
+_IRREGULAR_FORMS = """
+led lead, died die, dies die, built build, bought buy, brought bring, wrote write, written write, won win, sold sell, made make, held hold,
+kept keep, met meet, paid pay, taught teach, began begin, begun begin, became become, grew grow, grown grow, drew draw, drawn draw,
+knew know, known know, ran run, sang sing, sung sing, spoke speak, spoken speak, spent spend, took take, taken take, gave give,
+given give, chose choose, chosen choose, sent send, lost lose, baked bake, baking bake, broke break, broken break
+"""
+_IRREGULAR = dict(pair.split() for pair in _IRREGULAR_FORMS.split(","))
 
 
 @lru_cache(maxsize=65536)
 def stem(word: str) -> str:
     """Without its commonest endings. Light on purpose: it joins `directed` with `director`, not `police` with `policy`."""
     word = word.replace("’", "'").removesuffix("'s").replace("'", "")
+    word = _IRREGULAR.get(word, word)
     if word.isdigit() or len(word) < 4:
         return word
     if word.endswith(("ies", "ied")) and len(word) > 4:
@@ -67,7 +95,16 @@ def stem(word: str) -> str:
 @lru_cache(maxsize=16384)
 def terms(text: str) -> tuple[str, ...]:
     """The stems of the words that carry meaning, in order, repeats included."""
-    return tuple(stem(word) for word in (match.group().lower() for match in WORD.finditer(text)) if word not in FUNCTION_WORDS)
+    return tuple(stem(word) for word in (_word(match).lower() for match in WORD.finditer(text)) if word not in FUNCTION_WORDS)
+
+
+def _word(match: re.Match[str]) -> str:
+    """The word; of a script without spaces, the letter and the next."""
+    word = match.group()
+    if not _LETTER.match(word):
+        return word
+    following = _LETTER.match(match.string, match.end())
+    return word + following.group() if following else word
 
 
 def content_words(text: str, keep: Iterable[str]) -> list[str]:
@@ -75,14 +112,14 @@ def content_words(text: str, keep: Iterable[str]) -> list[str]:
     wanted = set(keep)
     words: dict[str, str] = {}
     for match in WORD.finditer(text):
-        word = match.group()
+        word = _word(match)
         if word.lower() not in FUNCTION_WORDS and (root := stem(word.lower())) in wanted:
             words.setdefault(root, word)
     return list(words.values())
 
 
 def word_count(text: str) -> int:
-    return len(text.split())
+    return len(text.split()) + len(_LETTER.findall(text)) // 2
 
 
 @lru_cache(maxsize=8192)
@@ -126,6 +163,18 @@ def is_prose(sentence: str) -> bool:
     words = WORD.findall(sentence)
     if not MIN_QUOTE_WORDS <= len(words) <= MAX_QUOTE_WORDS or _MARKUP.search(sentence):
         return False
+    if _ENDS_WELL.search(sentence):
+        return True  # in any language
     if _VERBS.isdisjoint(words) and not any(map(_VERB_FORM.fullmatch, words)):
         return False
-    return bool(_ENDS_WELL.search(sentence)) or (len(words) >= UNENDED_WORDS and not sentence.endswith(":"))
+    return len(words) >= UNENDED_WORDS and not sentence.endswith(":")
+
+
+def is_line(text: str) -> bool:
+    """Whether a line that is no prose says something by itself: an item of a list, a row of a table, `Owner: Otto Grand`."""
+    return not _NO_LINE.search(text) and MIN_LINE_WORDS <= len(WORD.findall(text)) <= MAX_QUOTE_WORDS
+
+
+def is_rule(text: str) -> bool:
+    """Whether it is the line under the head of a table."""
+    return bool(_RULE.fullmatch(text))

@@ -9,19 +9,22 @@ from typing import Literal
 from .names import names
 from .prose import sentences, terms, word_count
 
-AnswerKind = Literal["person", "date", "number", "name", "account"]
+AnswerKind = Literal["person", "date", "number", "temperature", "name", "account"]
 """An `account` is what `why`, `how` and `what makes` ask for: nothing in a sentence's form shows it."""
 
+_TEMPERATURE = re.compile(r"\b(?:how (?:hot|cold|warm)|(?:what|which) temperature|wie (?:heiß|kalt|warm))\b", re.I)
+_DEGREES = re.compile(r"\d\s?(?:°|º|℃|℉|degrees?\b|Grad\b|[CFK]\b)")
 _NUMBER = re.compile(
-    r"\bhow (?:many|much|old|long|large|far|tall|high|big|often|fast)\b|\b(?:percentage|percent|amount|number|population|cost|price)\b",
+    r"\bhow (?:many|much|old|long|large|far|tall|high|big|often|fast|deep|wide|heavy|thick|small|short)\b"
+    r"|\bwie ?(?:viele?|alt|lang|hoch|groß)\b|\b(?:percentage|percent|amount|number|population|cost|price)\b",
     re.I,
 )
 _DATE = re.compile(
-    r"(?:^|[.,;:] )\W*when\b|\bwhen (?:did|was|were|is|are|does|do|will|has|had)\b|\bwhen\W*$"
+    r"(?:^|[.,;:] )\W*(?:when|wann)\b|\bwhen (?:did|was|were|is|are|does|do|will|has|had)\b|\bwhen\W*$"
     r"|\b(?:what|which) (?:year|date|month|day|century|decade)\b",
     re.I,
 )
-_PERSON = re.compile(r"(?:^|[.,;:] )\W*who(?:m|se)?\b|\bwho(?:m|se)?\W*$|\b(?:by|to|with|for|from|of) whom?\b", re.I)
+_PERSON = re.compile(r"(?:^|[.,;:] )\W*(?:who(?:m|se)?|we[rmn]|wessen)\b|\bwho(?:m|se)?\W*$|\b(?:by|to|with|for|from|of) whom?\b", re.I)
 _ACCOUNT = re.compile(
     r"\b(?:why|how)\b|\bwhat (?:can|could|should|would|might|must|(?!is\b|was\b|has\b|does\b)[a-z]{3,}s)\b|^\W*(?:is|are|do|does|can)\b",
     re.I,
@@ -34,6 +37,13 @@ _SAME = re.compile(r"\b(?:the )?same\b", re.I)
 _ALTERNATIVES = re.compile(r"(?P<left>[^,?:]+?),? or (?P<right>[^,?]+)\??\s*$", re.I)
 _INTERROGATIVE = re.compile(r"(?:what|which|who|why|how|when|where)\b", re.I)
 _AND_ASKS = re.compile(r",? and (?=(?:what|which|who|why|how|when|where)\b(?!['’]))|, (?=(?:what|why|how)\b)", re.I)
+_COPULAS = frozenset(("is", "are", "was", "were"))
+_OTHER_HELPERS = "did do does has have had can could will would should must may"
+_HELPERS = _COPULAS | frozenset(_OTHER_HELPERS.split())
+_DETERMINING_WORDS = "the a an our your their his her my this that these those"
+_DETERMINERS = frozenset(_DETERMINING_WORDS.split())
+MAX_SUBJECT = 4
+"""Words of a subject that a later part can be given: more hold a clause."""
 _PRONOUN = re.compile(r"\b(?:it|they|them|this|these|those)\b", re.I)
 _RELATIVE = re.compile(
     r"\b(?P<noun>(?:the|a|an) (?:(?!(?:the|a|an|is|was|are|were) )[\w'’-]+ ){0,2}?[\w'’-]+?),? "
@@ -59,6 +69,7 @@ CLAUSE_WORDS = range(4, 22)
 MAX_PARTS = 6
 MAX_CHARS = 1_000
 """A longer question is a text, and is not taken apart."""
+_ITEM = re.compile(r"^(?:[*+•-]|\d{1,2}[.)])\s+")
 _WORD_OR_SIGN = re.compile(r"[\w'’&/$%.-]*\w['’]?")
 
 
@@ -74,6 +85,8 @@ class Comparison:
 
 def answer_kind(question: str) -> AnswerKind:
     """The kind of thing asked for, by the question's own words."""
+    if _TEMPERATURE.search(question):
+        return "temperature"
     if _NUMBER.search(question):
         return "number"
     if _DATE.search(question):
@@ -87,6 +100,8 @@ def may_answer(kind: AnswerKind, sentence: str, known: frozenset[str]) -> bool:
     """Whether a sentence holds something of the kind that the question (its terms) did not already say."""
     if kind == "account":
         return False
+    if kind == "temperature":
+        return bool(_DEGREES.search(sentence))
     if kind == "number":
         return bool(_DIGITS.search(sentence))
     if kind == "date":
@@ -135,9 +150,18 @@ def sub_questions(question: str) -> list[str]:
     if all(part.endswith("?") for part in parts):
         asked = [side for part in parts for side in _coordinated(part)]
         if len(asked) > 1:
-            return [asked[0], *(_with_topic(part, asked[0]) for part in asked[1:MAX_PARTS])]
+            return [asked[0], *(_with_topic(part, asked[0]) or part for part in asked[1:MAX_PARTS])]
     inner = _inner(question)
     return [inner, question] if inner else [question]
+
+
+def asked_for(feedback: str) -> list[str]:
+    """The sub-questions that a person's word on a plan gives: its lines, or its questions. None in an instruction."""
+    lines = [line for line in (_ITEM.sub("", line.strip()) for line in feedback.splitlines()) if terms(line)]
+    if len(lines) > 1:
+        return lines
+    parts = [part for part in sentences(feedback) if terms(part)]
+    return parts if parts and all(part.endswith(("?", "？")) for part in parts) else []
 
 
 def _uncapitalised(text: str) -> str:
@@ -149,15 +173,35 @@ def _coordinated(question: str) -> list[str]:
     if not _INTERROGATIVE.match(question):
         return [question]
     parts = [part.strip(" ,?") for part in _AND_ASKS.split(question)]
-    return (
-        [f"{part[0].upper()}{part[1:]}?" for part in parts if terms(part)] if all(word_count(part) >= 3 for part in parts) else [question]
-    )
+    if any(word_count(part) < 3 for part in parts):
+        return [question]
+    asked = [f"{part[0].upper()}{part[1:]}?" for part in parts if terms(part)]
+    whole = [_with_topic(part, asked[0]) for part in asked[1:]]
+    return [*asked[:1], *whole] if all(whole) else [question]
 
 
 def _with_topic(part: str, first: str) -> str:
-    """A later part that says `it` is given what the first one was about."""
-    topic = " ".join(first.strip(" ?").split()[2:])
-    return f"{part.rstrip('?')} ({topic})?" if topic and _PRONOUN.search(part) else part
+    """A later part that says `it` is given what the first one was about; empty where that cannot be told."""
+    if not _PRONOUN.search(part) or part.endswith(")?"):
+        return part
+    topic = _topic(first)
+    return f"{part.rstrip('?')} ({topic})?" if topic else ""
+
+
+def _topic(question: str) -> str:
+    """`What limits the life of batteries?` -> `the life of batteries`; `How much did the new ovens cost?` -> `the new ovens`"""
+    words = question.strip(" ?").split()
+    helper = next((place for place, word in enumerate(words[:5]) if word.lower() in _HELPERS), None)
+    if helper is None:
+        return " ".join(words[2:])
+    subject = words[helper + 1 :]
+    if not subject or not (subject[0].lower() in _DETERMINERS or subject[0][0].isupper()):
+        return ""
+    if words[helper].lower() not in _COPULAS or _PARTICIPLE.search(question):
+        subject = subject[:-1]
+    rest = frozenset(word.lower() for word in subject[1:])
+    plain = 0 < len(subject) <= MAX_SUBJECT and subject[-1].lower() not in _DETERMINERS and not rest & (_GOES_ON - {"of"})
+    return " ".join(subject) if plain else ""
 
 
 def _inner(question: str) -> str:

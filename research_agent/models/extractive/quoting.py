@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .prose import is_prose, sentences, terms, word_count
+from .prose import is_line, is_prose, is_rule, sentences, terms, word_count
 from .questions import answer_kind, may_answer
 from .trails import Map
 
@@ -19,6 +19,11 @@ BREVITY = 0.3
 
 FAR_BEHIND = 3.0
 """A sentence that much worse than the best is not quoted, however much room there is."""
+
+LEAST_SHARED = 1 / 3
+"""Of what the best sentence shares with the question; less is about something else, unless a name led there."""
+AGAIN = 2
+"""Of the best sentences, may be noted a second time: one document answers several sub-questions."""
 
 WEIGHTS = {
     "behind": 3.0,  # how far its page's best trail is behind the best of all (negative)
@@ -62,10 +67,15 @@ class Quote:
 
 
 def rank(map: Map) -> list[Sentence]:
-    """The sentences of the map's best pages that read as prose, best first."""
+    """The sentences of the map's best pages, best first: prose, and the lines that share more with the question than any prose does."""
     asked = frozenset(map.asked)
     kind = answer_kind(map.question)
     found: dict[str, Sentence] = {}
+    shares: dict[str, float] = {}
+    with_title: dict[str, float] = {}
+    strengths: dict[str, float] = {}
+    prose: set[str] = set()
+    led_to: set[str] = set()
     top = map.best[map.ranking[0]].score if map.ranking else 0.0
     for place, key in enumerate(map.ranking[:PASSAGES]):
         trail = map.best[key]
@@ -76,36 +86,78 @@ def rank(map: Map) -> list[Sentence]:
         open_weight = sum(map.weights[term] for term in still_open) or 1.0
         about = frozenset(terms(map.passages[key].title))
         start = 0
-        for text in sentences(map.passages[key].text):
+        for text, reads, head in _candidates(map.passages[key].text):
             start = map.passages[key].text.index(text, start)
-            if is_prose(text) and text not in found:
-                held = frozenset(terms(text))
+            if text not in found:
+                held = frozenset(terms(text)) | head
+                kept = may_answer(kind, text, asked)
                 said = sum(map.weights[term] for term in map.asked if term in held) / map.total
                 features = {
                     "behind": trail.score - top,
                     "place": 1 / (1 + place),
-                    "opening": float(not any(other.passage == key for other in found.values()) and bool(about & held)),
+                    "opening": float(
+                        not any(other.passage == key and other.text in prose for other in found.values()) and bool(about & held)
+                    ),
                     "asked": said,
                     "account": said if kind == "account" else 0.0,
                     "open": sum(map.weights[term] for term in still_open if term in held) / open_weight,
-                    "kind": float(may_answer(kind, text, asked)),
+                    "kind": float(kept),
                     "tied": float(bool(tied & held)),
                 }
                 found[text] = Sentence(text, key, start, features)
+                shares[text] = said
+                with_title[text] = sum(map.weights[term] for term in map.asked if term in held | about) / map.total
+                strengths[text] = with_title[text] + kept / 2
+                if reads:
+                    prose.add(text)
+                if trail.passages[0] != key and map.covered(trail.passages[:1]):
+                    led_to.add(text)
             start += len(text)
-    return sorted(found.values(), key=lambda sentence: -sentence.rank)
+    needed = max((strengths[text] for text in prose), default=0.0)
+    least = LEAST_SHARED * max(with_title.values(), default=0.0)
+    about_it = [
+        sentence
+        for text, sentence in found.items()
+        if (text in prose or (shares[text] and strengths[text] >= needed)) and (text in led_to or with_title[text] > least)
+    ]
+    return sorted(about_it, key=lambda sentence: -sentence.rank)
 
 
-def choose(map: Map, budget_words: int, most: int, without: frozenset[str] = frozenset()) -> list[Quote]:
-    """The best quotes within a budget of words, best first; neighbours in a passage become one quote."""
+def _candidates(text: str) -> Iterator[tuple[str, bool, frozenset[str]]]:
+    """What of a passage can be quoted, whether it is prose, and the words at the head of its table, if it is a row."""
+    parts = sentences(text)
+    head: frozenset[str] = frozenset()
+    for part, following in zip(parts, (*parts[1:], ""), strict=True):
+        if "|" not in part:
+            head = frozenset()
+        if is_rule(following):
+            head = frozenset(terms(part))
+        elif is_prose(part):
+            yield part, True, frozenset()
+        elif is_line(part) and not is_rule(part):
+            yield part.strip("| \t"), False, head
+
+
+def choose(
+    map: Map, budget_words: int, most: int, without: frozenset[str] = frozenset(), elsewhere: frozenset[str] = frozenset()
+) -> list[Quote]:
+    """The best quotes within a budget of words, best first; neighbours in a passage become one quote.
+
+    Nothing of `without` again. What is noted `elsewhere`, on another sub-question, only if it is among the very best here.
+    """
     chosen: list[Sentence] = []
     left = budget_words
     ranked = rank(map)
-    for sentence in ranked:
+    for place, sentence in enumerate(ranked):
         if sentence.rank < ranked[0].rank - FAR_BEHIND:
             break
         words = word_count(sentence.text)
-        if words <= left and not any(sentence.text in quote for quote in without):
+        if any(sentence.text in quote for quote in without):
+            continue
+        if any(sentence.text in quote for quote in elsewhere):
+            if place < AGAIN:
+                chosen.append(sentence)
+        elif words <= left:
             chosen.append(sentence)
             left -= words
     return [_quote(map, group) for group in _joined(map, chosen)][:most]

@@ -25,6 +25,7 @@ _DOCUMENT = re.compile(r"<document [^>]*>\n.*?\n</document>", re.DOTALL)
 _ATTR = re.compile(r'([a-z_]+)="([^"]*)"')
 _PLANNED = re.compile(r"^(\d+)\. (.+)$", re.MULTILINE)
 _MAX_WORDS = re.compile(r"<max_words>\s*(\d+)\s*</max_words>")
+_FEEDBACK = re.compile(r"^The person who asked says of your earlier plan: (?P<body>.*)\Z", re.DOTALL | re.MULTILINE)
 _NAMED = re.compile(r'^"([^"]+)"')
 
 
@@ -77,8 +78,12 @@ class Transcript:
     """By key, in the order they were shown."""
     unread: dict[str, str]
     """Title by address, of documents of which only a part was shown."""
+    feedback: str
+    """What a person said of the last plan; empty if nothing."""
     noted: frozenset[str]
-    """Quotes already noted, or refused."""
+    """Quotes already noted on any sub-question."""
+    tried: frozenset[str]
+    """Those noted on the open one, and those refused."""
     findings: tuple[Finding, ...]
     """Those that a memory block or a writer's prompt shows."""
     kept: tuple[Finding, ...]
@@ -100,6 +105,9 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
     partly: dict[str, str] = {}
     whole: set[str] = set()
     noted: set[str] = set()
+    tried: set[str] = set()
+    accepted: set[str] = set()
+    feedback = ""
     findings: list[Finding] = []
     kept: list[Finding] = []
     turns, compacted, max_words = 0, False, None
@@ -112,8 +120,11 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
             text = _DOCUMENT.sub("", text)  # what stands in a document is nobody's question, plan or finding
             question = _last(_QUESTION, text) or question
             plan = _last(_PLAN, text) or plan
+            if said := _FEEDBACK.search(_QUESTION.sub("", text)):
+                feedback = said["body"].strip()
             for found in _SUB_QUESTION.finditer(text):
                 current, turns, kept, compacted = (_attrs(found).get("id", ""), found["body"].strip()), 0, [], False
+                tried -= accepted
             if "<memory>" in text:
                 compacted, turns = True, 0
             findings += map(_finding, _FINDING.finditer(text))
@@ -129,7 +140,10 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
                     noted.add(str(call["args"].get("quote", "")))
         elif isinstance(message, ToolMessage):
             name, args = calls.get(message.tool_call_id, ("", {}))
+            if name == "note":
+                tried.add(str(args.get("quote", "")))
             if name == "note" and message.status != "error":
+                accepted.add(str(args.get("quote", "")))
                 kept.append(Finding(str(args.get("source", "")), current[0], str(args.get("claim", "")), str(args.get("quote", ""))))
             if name in ("web_search", "recall", "scrape"):
                 documents = parse(text)
@@ -146,6 +160,8 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
         searches=tuple(searches),
         passages=passages,
         unread={url: title for url, title in partly.items() if url not in whole},
+        feedback=feedback,
+        tried=frozenset(tried | {finding.quote for finding in findings if finding.sub_question == current[0]}),
         noted=frozenset(noted | {finding.quote for finding in findings}),
         findings=tuple(findings),
         kept=tuple(kept),

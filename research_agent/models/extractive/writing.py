@@ -9,13 +9,15 @@ from itertools import zip_longest
 from research_agent.graphs.state import ReportDraft, SectionDraft
 
 from .names import names
-from .prose import is_prose, sentences, terms, word_count
+from .prose import FUNCTION_WORDS, WORD, is_line, is_prose, sentences, terms, word_count
 from .questions import Comparison, answer_kind, comparison, may_answer
 from .transcript import Finding, Transcript
 
 DEFAULT_WORDS = 350
 ANSWER_WORDS = 0.25
 """Of the report, at most, for the short answer, if it is more than one sentence."""
+SPELLED = 0.5
+"""What it adds that a word is the question's very word, and not only of its family: `carter`, where `miller` has but the stem of mill."""
 MOST_READ, LEAST_SHARED = 4, 2
 """Sentences quoted where none was noted, and the words that each must share with the sub-question."""
 NOTHING = "Nothing that was read answers this."
@@ -38,23 +40,33 @@ def write(transcript: Transcript) -> ReportDraft:
     answer, used = _answer(transcript.question, plan, findings, left)
     left -= word_count(answer)
     texts: dict[str, list[str]] = {id: [] for id, _ in plan}
+    asked = dict(plan)
     for finding in _in_turn([findings[id] for id, _ in plan]):
-        for quote in _unsaid(finding, used):
+        for quote in _unsaid(finding, used, asked[finding.sub_question]):
             text = cited(quote, finding.handle)
             if word_count(text) <= left:
                 texts[finding.sub_question].append(text)
                 used.append(quote)
                 left -= word_count(text)
+    for id, question in plan:
+        if (
+            len(plan) > 1 and findings[id] and not texts[id]
+        ):  # all of it was said above: a part of the question is not left without its answer
+            text = cited(*_best(question, findings[id])[0])
+            if word_count(text) <= left:
+                texts[id].append(text)
+                left -= word_count(text)
     sections = [SectionDraft(sub_question=id, text=" ".join(texts[id]) or ("" if findings[id] else NOTHING)) for id, _ in plan]
     return ReportDraft(answer=answer or NOTHING, sections=[section for section in sections if section.text])
 
 
-def _unsaid(finding: Finding, said: Sequence[str]) -> Iterator[str]:
+def _unsaid(finding: Finding, said: Sequence[str], question: str) -> Iterator[str]:
     """The quote, or its sentences one by one where some of them were said already or there is no room for all."""
     parts = [text for text in sentences(finding.quote) if not any(text in other for other in said)]
     if len(parts) == len(sentences(finding.quote)):
         yield finding.quote
-    for text in sorted(parts, key=lambda text: text != finding.claim):
+    asked = frozenset(terms(question))
+    for text in sorted(parts, key=lambda text: -len(asked.intersection(terms(text)))):
         if not any(text in other for other in said):
             yield text
 
@@ -71,9 +83,10 @@ def _from_pages(transcript: Transcript, id: str, question: str) -> list[Finding]
         (len(asked.intersection(terms(text))), Finding(passage.handle, id, text, text))
         for passage in transcript.passages.values()
         for text in sentences(passage.text)
-        if is_prose(text)
+        if is_prose(text) or is_line(text)
     ]
-    return [finding for shared, finding in sorted(found, key=lambda item: -item[0])[:MOST_READ] if shared >= LEAST_SHARED]
+    least = min(LEAST_SHARED, len(asked)) or 1
+    return [finding for shared, finding in sorted(found, key=lambda item: -item[0])[:MOST_READ] if shared >= least]
 
 
 def _answer(question: str, plan: Sequence[tuple[str, str]], findings: dict[str, list[Finding]], most: int) -> tuple[str, list[str]]:
@@ -103,12 +116,21 @@ def _best(question: str, findings: Sequence[Finding]) -> list[tuple[str, str]]:
     """Sentences of the findings, those first that stand early, share the question's words and hold what it asks for."""
     asked = frozenset(terms(question))
     kind = answer_kind(question)
+    spelled = _spelled(question)
     scored = []
     for place, finding in enumerate(findings):
         for text in sentences(finding.quote):
             shared = len(asked.intersection(terms(text))) / (len(asked) or 1)
-            scored.append((shared + may_answer(kind, text, asked) / 2 + 1 / (2 + place), text, finding.handle))
-    return [(text, handle) for _, text, handle in sorted(scored, key=lambda item: -item[0])]
+            shared += SPELLED * len(spelled & _spelled(text)) / (len(spelled) or 1)
+            fits = may_answer(kind, text, asked)
+            scored.append((shared + fits * (0.5 if kind == "name" else 0.75) + 1 / (3 + place), text, finding.handle, fits))
+    scored.sort(key=lambda item: -item[0])
+    return [(text, handle) for _, text, handle, fits in scored if fits or not scored[0][3]]
+
+
+def _spelled(text: str) -> frozenset[str]:
+    """Its words as they are, without the small ones."""
+    return frozenset(word for word in map(str.lower, WORD.findall(text)) if word not in FUNCTION_WORDS)
 
 
 def _verdict(pair: Comparison, sides: Sequence[Sequence[Finding]]) -> str:
