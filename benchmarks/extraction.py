@@ -30,10 +30,10 @@ from statistics import mean
 from rich.console import Console
 from rich.table import Table
 
-from research_agent.html_text import extract
-from research_agent.net import Client
-from research_agent.page_reader import PageReader
-from research_agent.web import Manners, Web
+from research_agent.reading.html_text import extract
+from research_agent.web.fetch import Manners, Web
+from research_agent.web.net import Client
+from research_agent.web.page_reader import PageReader
 
 ROUNDS = 3
 """Of each speed, in turn with the others; the best one counts: what else the machine does only slows."""
@@ -141,8 +141,8 @@ def quality(console: Console, root: Path, count: int) -> list[str]:
 
 def alarm(source: str) -> str:
     """A real page taken for a block page or the like would be lost: none of these is one."""
-    from research_agent.barriers import barrier
-    from research_agent.net import Fetched
+    from research_agent.web.barriers import barrier
+    from research_agent.web.net import Fetched
 
     url, extracted = "http://manual.test/a/page.html", extract(source)
     if extracted is None:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from langchain_core.tools import ToolException
 
-from research_agent.http_cache import HttpCache
-from research_agent.page_reader import PageReader
 from research_agent.testing.misbehaving import CASES, Case, MisbehavingWeb
 from research_agent.tools.scrape import scrape_tool
-from research_agent.web import Manners, Web
+from research_agent.web.fetch import Manners, Web
+from research_agent.web.http_cache import HttpCache
+from research_agent.web.page_reader import PageReader
 
 GIVE_UP_S = 8.0
 Read = Callable[[str], Awaitable[tuple[str, str]]]

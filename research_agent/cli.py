@@ -235,7 +235,7 @@ def doctor(
     """Check that everything a run needs is there and works. With a hosted model it costs two short calls, told before."""
     import asyncio
 
-    from research_agent.doctor import Row, diagnose
+    from research_agent.doctor.machine import Row, diagnose
     from research_agent.terminal import tables
 
     rows: list[Row] = []

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from research_agent import doctor_model
-from research_agent.doctor import Row, diagnose
+from research_agent.doctor import model as doctor_model
+from research_agent.doctor.machine import Row, diagnose
 from research_agent.terminal import tables
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
 from research_agent.testing.rules import DEEPSEEK, KIMI, VLLM, Dialect

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_reading import ARTICLE, encrypted, pdf
 
-from research_agent import reading
-from research_agent.reading import Unreadable
+from research_agent.reading import page as reading
+from research_agent.reading.page import Unreadable
 from research_agent.search import readers
 from research_agent.search.folder import FolderSearch, NotInFolder
 from research_agent.search.passages import split, tokens

@@ -12,8 +12,8 @@ import pytest
 
 from research_agent import Agent, Config
 from research_agent.graphs import observation, prompts
-from research_agent.html_text import extract
 from research_agent.memory import Archive
+from research_agent.reading.html_text import extract
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
 from research_agent.testing.site import Page, Site
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import pytest
 from langchain_core.tools import ToolException
 
-from research_agent.barriers import barrier
-from research_agent.http_cache import HttpCache
-from research_agent.net import Fetched
-from research_agent.page_reader import PageReader
 from research_agent.testing.misbehaving import CASES, Case, MisbehavingWeb
 from research_agent.tools.scrape import scrape_tool
-from research_agent.web import Manners, Web
+from research_agent.web.barriers import barrier
+from research_agent.web.fetch import Manners, Web
+from research_agent.web.http_cache import HttpCache
+from research_agent.web.net import Fetched
+from research_agent.web.page_reader import PageReader
 
 
 @pytest.fixture(scope="module")

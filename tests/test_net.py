@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from research_agent.addresses import closed, literal
-from research_agent.net import Client, FetchFailed, Refused
 from research_agent.testing.site import Page, Site
+from research_agent.web.addresses import closed, literal
+from research_agent.web.net import Client, FetchFailed, Refused
 
 
 def resolver(**names: Sequence[str]):

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdf import PdfWriter
 
-from research_agent import reading
-from research_agent.reading import Unreadable, read
+from research_agent.reading import page as reading
+from research_agent.reading.page import Unreadable, read
 
 
 def pdf(*pages: str, title: str = "") -> bytes:

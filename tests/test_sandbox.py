@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import ToolMessage
 
-from research_agent import sandbox
 from research_agent.graphs.ports import Observation
-from research_agent.sandbox import Limits, Ran, run
+from research_agent.sandbox import bubblewrap as sandbox
+from research_agent.sandbox.bubblewrap import Limits, Ran, run
 from research_agent.tools.python import python_tool
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap (bwrap) is not installed")

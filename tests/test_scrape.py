@@ -10,10 +10,10 @@ from langchain_core.tools import BaseTool, ToolException
 
 from research_agent.graphs import observation
 from research_agent.graphs.ports import Document, Observation
-from research_agent.net import Client
-from research_agent.page_reader import PageReader
 from research_agent.testing.site import Page, Site
 from research_agent.tools.scrape import scrape_tool
+from research_agent.web.net import Client
+from research_agent.web.page_reader import PageReader
 
 ARTICLE = """<html lang="fr"><head><title>Tides</title><meta name="author" content="Jane Doe">
 <meta property="article:published_time" content="2024-03-05T08:00:00Z"></head><body><nav>Home Shop</nav><article><h1>Tides</h1>

@@ -13,14 +13,14 @@ from langgraph.prebuilt import ToolNode
 from memory_double import Memory, read
 
 from research_agent.graphs.ports import Document, Observation
-from research_agent.net import Client
-from research_agent.page_reader import PageReader
 from research_agent.search.health import Providers
 from research_agent.tools.note import note_tool
 from research_agent.tools.python import python_tool
 from research_agent.tools.recall import recall_tool
 from research_agent.tools.scrape import scrape_tool
 from research_agent.tools.web_search import web_search_tool
+from research_agent.web.net import Client
+from research_agent.web.page_reader import PageReader
 
 MEMORY = Memory(read(3, "the tide turns twice a day", url="https://a.org/"))
 

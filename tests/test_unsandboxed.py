@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from research_agent import Agent
-from research_agent.sandbox import Limits
-from research_agent.unsandboxed import run
+from research_agent.sandbox.bubblewrap import Limits
+from research_agent.sandbox.plain import run
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from research_agent.http_cache import HttpCache
-from research_agent.net import Client, FetchFailed, Refused
-from research_agent.robots import parse
 from research_agent.testing.site import Page, Site, Visit
-from research_agent.web import Manners, Web
+from research_agent.web.fetch import Manners, Web
+from research_agent.web.http_cache import HttpCache
+from research_agent.web.net import Client, FetchFailed, Refused
+from research_agent.web.robots import parse
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from research_agent.net import Client, Fetched, FetchFailed, Refused
 from research_agent.search.provider import SearchFailed
+from research_agent.web.net import Client, Fetched, FetchFailed, Refused
 
 TIMEOUT_S = 20.0
 _NO_CREDIT = re.compile(r"credit|quota|usage limit|exceeds your plan", re.IGNORECASE)

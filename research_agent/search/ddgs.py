@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 
 from research_agent.graphs.ports import Document
-from research_agent.net import utc_now
 from research_agent.search.provider import SearchFailed
+from research_agent.web.net import utc_now
 
 TIMEOUT_S = 25.0
 _LIMITED = re.compile(r"\b(?:202|429)\b|rate.?limit", re.IGNORECASE)

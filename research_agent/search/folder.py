@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from research_agent.graphs.ports import Document
-from research_agent.reading import Page
+from research_agent.reading.page import Page
 
 from .index import FolderIndex, Progress, Skipped
 from .provider import SearchFailed

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from research_agent.reading import MAX_BYTES, Page, Unreadable
+from research_agent.reading.page import MAX_BYTES, Page, Unreadable
 
 from . import ranking
 from .passages import split, tokens

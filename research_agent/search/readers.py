@@ -17,7 +17,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any
 
-from research_agent.reading import Page, Unreadable, is_pdf, read
+from research_agent.reading.page import Page, Unreadable, is_pdf, read
 
 TIMEOUT_S = 90.0
 MAX_CHILD_BYTES = 3 * 2**30

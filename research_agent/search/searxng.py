@@ -7,9 +7,9 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import BaseModel, ValidationError
 
 from research_agent.graphs.ports import Document
-from research_agent.net import Client, FetchFailed, Refused
 from research_agent.search.api import retry_after_s
 from research_agent.search.provider import SearchFailed, day, result
+from research_agent.web.net import Client, FetchFailed, Refused
 
 TIMEOUT_S = 20.0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from research_agent.reading import MAX_BYTES
+from research_agent.reading.page import MAX_BYTES
 
 JUNK = frozenset({"node_modules", "__pycache__", "venv", "site-packages", "__MACOSX", "Thumbs.db", "desktop.ini"})
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
-from research_agent.net import Client
+from research_agent.web.net import Client
 
 HOST = "site.test"
 _BLOCK_S = 30.0

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from research_agent.graphs.observation import Shown, render
 from research_agent.graphs.ports import Document, Observation
-from research_agent.net import utc_now
+from research_agent.web.net import utc_now
 
 if TYPE_CHECKING:
     from langchain_mcp_adapters.sessions import Connection

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from research_agent.graphs.observation import Shown, render
 from research_agent.graphs.ports import Document, Observation
-from research_agent.net import utc_now
-from research_agent.sandbox import Limits, Ran, SandboxFailed
-from research_agent.sandbox import run as sandboxed
+from research_agent.sandbox.bubblewrap import Limits, Ran, SandboxFailed
+from research_agent.sandbox.bubblewrap import run as sandboxed
+from research_agent.web.net import utc_now
 
 
 class PythonArgs(BaseModel):

@@ -16,10 +16,10 @@ from research_agent.graphs.ports import Archive
 from research_agent.runs import Run
 
 if TYPE_CHECKING:
-    from research_agent.page_reader import PageReader
     from research_agent.search.folder import FolderSearch
     from research_agent.search.health import Providers
-    from research_agent.web import Web
+    from research_agent.web.fetch import Web
+    from research_agent.web.page_reader import PageReader
 
 
 class Unavailable(Exception):
@@ -53,11 +53,11 @@ def _scrape(parts: Parts) -> BaseTool:
 
 
 def _python(parts: Parts) -> BaseTool:
-    from research_agent.sandbox import available
+    from research_agent.sandbox.bubblewrap import available
     from research_agent.tools.python import python_tool
 
     if parts.config.python.sandbox == "none":
-        from research_agent.unsandboxed import run
+        from research_agent.sandbox.plain import run
 
         parts.warn("python runs WITHOUT A SANDBOX (python.sandbox: none): what the model writes can do all that you can on this machine")
         return python_tool(parts.run.assets, run=run)
@@ -90,13 +90,13 @@ TOOLS: dict[str, Callable[[Parts], BaseTool]] = {
 @asynccontextmanager
 async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[[Event], None]) -> AsyncIterator[tuple[BaseTool, ...]]:
     """The run's tools, their clients open. The search folder is indexed first, with its progress as events. Raises SearchFailed."""
-    from research_agent.http_cache import HttpCache
-    from research_agent.net import Client
-    from research_agent.page_reader import PageReader
     from research_agent.search.folder import FolderSearch
     from research_agent.search.health import Providers
     from research_agent.search.registry import PROVIDERS, SearchOptions
-    from research_agent.web import Manners, Web
+    from research_agent.web.fetch import Manners, Web
+    from research_agent.web.http_cache import HttpCache
+    from research_agent.web.net import Client
+    from research_agent.web.page_reader import PageReader
 
     search = config.search
     options = SearchOptions(

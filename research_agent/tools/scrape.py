@@ -8,11 +8,11 @@ from typing import Protocol
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field
 
-from research_agent.barriers import barrier
 from research_agent.graphs.observation import Shown, render
 from research_agent.graphs.ports import Document, Observation
-from research_agent.net import Fetched, FetchFailed, Refused
-from research_agent.reading import Page, Unreadable
+from research_agent.reading.page import Page, Unreadable
+from research_agent.web.barriers import barrier
+from research_agent.web.net import Fetched, FetchFailed, Refused
 
 OpenFile = Callable[[str], Awaitable[Document]]
 """A path, as the folder search shows it, to that file's text. Raises LookupError, OSError or Unreadable."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from research_agent.net import Fetched
+from research_agent.web.net import Fetched
 
 HEAD_BYTES = 300_000
 FEW_WORDS = 250

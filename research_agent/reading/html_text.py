@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from research_agent.main_text import whole
+from research_agent.reading.main_text import whole
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from research_agent.net import Fetched
-from research_agent.reading import Page
+from research_agent.reading.page import Page
 from research_agent.search.readers import Readers
+from research_agent.web.net import Fetched
 
 TIMEOUT_S = 45.0
 _MOST_CHILDREN = 4

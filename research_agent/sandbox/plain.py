@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from research_agent.sandbox import Limits, Ran, clipped, files_of
+from research_agent.sandbox.bubblewrap import Limits, Ran, clipped, files_of
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 

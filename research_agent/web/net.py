@@ -23,7 +23,7 @@ from typing import Any, Self
 import httpcore
 import httpx
 
-from research_agent.addresses import closed, literal
+from research_agent.web.addresses import closed, literal
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port to IP addresses. Raises OSError when the name has none."""

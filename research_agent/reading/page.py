@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pypdf import PdfReader
 
-    from research_agent.html_text import Extracted
+    from research_agent.reading.html_text import Extracted
 
 Kind = Literal["markdown", "html", "pdf", "text"]
 
@@ -246,7 +246,7 @@ def _title(found: str, name: str, text: str) -> str:
 def _html(source: str) -> Extracted:
     _quiet("trafilatura")
     _quiet("htmldate")
-    from research_agent.html_text import extract
+    from research_agent.reading.html_text import extract
 
     try:
         extracted = extract(source)

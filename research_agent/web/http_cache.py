@@ -15,7 +15,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from research_agent.net import Fetched
+from research_agent.web.net import Fetched
 
 if TYPE_CHECKING:
     from hishel import AnyState, Entry, Request, Response, SqliteStorage

@@ -113,7 +113,7 @@ def _python() -> Row:
 
 
 def _sandbox(config: Config | None) -> Row:
-    from research_agent.sandbox import available
+    from research_agent.sandbox.bubblewrap import available
 
     if config is not None and not config.python.enabled:
         return Row("sandbox", "skip", "python.enabled is false")
@@ -252,7 +252,7 @@ def _folder(config: Config) -> Row:
 
 
 async def _models(config: Config, offline: bool, say: Say) -> AsyncIterator[Row]:
-    from research_agent.doctor_model import cost, examine
+    from research_agent.doctor.model import cost, examine
     from research_agent.models.load import ROLES, CannotLoad, load_roles
 
     try:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from research_agent.http_cache import HttpCache
-from research_agent.net import AGENT, USER_AGENT, Client, Fetched, FetchFailed, Refused, checked, follow, origin
-from research_agent.robots import Robots, parse
 from research_agent.search.api import retry_after_s
+from research_agent.web.http_cache import HttpCache
+from research_agent.web.net import AGENT, USER_AGENT, Client, Fetched, FetchFailed, Refused, checked, follow, origin
+from research_agent.web.robots import Robots, parse
 
 MAX_REDIRECTS = 8
 ROBOTS_S = 3600.0

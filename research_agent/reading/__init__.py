@@ -1,0 +1,1 @@
+"""Bytes to text: Markdown, HTML, PDF and plain text."""
