@@ -47,6 +47,16 @@ class Sentence:
     start: int
     """Offset in its passage."""
     features: Mapping[str, float]
+    prose: bool
+    shared: float
+    """Of the question's words, by weight, what it and its page's title say."""
+    led_to: bool
+    """A name found in a page that shares the question's words led to its page."""
+
+    @property
+    def strength(self) -> float:
+        """How well it answers by itself: what a line is measured by beside prose."""
+        return self.shared + self.features["kind"] / 2
 
     @property
     def value(self) -> float:
@@ -59,23 +69,29 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Exact words of one passage, and the sentence among them that earned the place."""
+    """Exact words of one passage."""
 
     text: str
-    best: str
     handle: str
 
 
 def rank(map: Map) -> list[Sentence]:
-    """The sentences of the map's best pages, best first: prose, and the lines that share more with the question than any prose does."""
+    """The sentences of the map's best pages, best first: prose, and the lines that share as much with the question as any prose does."""
+    found = _sentences(map)
+    needed = max((sentence.strength for sentence in found if sentence.prose), default=0.0)
+    least = LEAST_SHARED * max((sentence.shared for sentence in found), default=0.0)
+    about_it = [
+        sentence
+        for sentence in found
+        if (sentence.prose or (sentence.features["asked"] and sentence.strength >= needed)) and (sentence.led_to or sentence.shared > least)
+    ]
+    return sorted(about_it, key=lambda sentence: -sentence.rank)
+
+
+def _sentences(map: Map) -> list[Sentence]:
     asked = frozenset(map.asked)
     kind = answer_kind(map.question)
     found: dict[str, Sentence] = {}
-    shares: dict[str, float] = {}
-    with_title: dict[str, float] = {}
-    strengths: dict[str, float] = {}
-    prose: set[str] = set()
-    led_to: set[str] = set()
     top = map.best[map.ranking[0]].score if map.ranking else 0.0
     for place, key in enumerate(map.ranking[:PASSAGES]):
         trail = map.best[key]
@@ -85,42 +101,28 @@ def rank(map: Map) -> list[Sentence]:
         still_open = [term for term in map.asked if term not in elsewhere]
         open_weight = sum(map.weights[term] for term in still_open) or 1.0
         about = frozenset(terms(map.passages[key].title))
+        led_to = trail.passages[0] != key and map.covered(trail.passages[:1]) > 0
+        opening = True
         start = 0
-        for text, reads, head in _candidates(map.passages[key].text):
+        for text, prose, head in _candidates(map.passages[key].text):
             start = map.passages[key].text.index(text, start)
             if text not in found:
                 held = frozenset(terms(text)) | head
-                kept = may_answer(kind, text, asked)
-                said = sum(map.weights[term] for term in map.asked if term in held) / map.total
+                said = map.share(held)
                 features = {
                     "behind": trail.score - top,
                     "place": 1 / (1 + place),
-                    "opening": float(
-                        not any(other.passage == key and other.text in prose for other in found.values()) and bool(about & held)
-                    ),
+                    "opening": float(opening and bool(about & held)),
                     "asked": said,
                     "account": said if kind == "account" else 0.0,
                     "open": sum(map.weights[term] for term in still_open if term in held) / open_weight,
-                    "kind": float(kept),
+                    "kind": float(may_answer(kind, text, asked)),
                     "tied": float(bool(tied & held)),
                 }
-                found[text] = Sentence(text, key, start, features)
-                shares[text] = said
-                with_title[text] = sum(map.weights[term] for term in map.asked if term in held | about) / map.total
-                strengths[text] = with_title[text] + kept / 2
-                if reads:
-                    prose.add(text)
-                if trail.passages[0] != key and map.covered(trail.passages[:1]):
-                    led_to.add(text)
+                found[text] = Sentence(text, key, start, features, prose, map.share(held | about), led_to)
+                opening = opening and not prose
             start += len(text)
-    needed = max((strengths[text] for text in prose), default=0.0)
-    least = LEAST_SHARED * max(with_title.values(), default=0.0)
-    about_it = [
-        sentence
-        for text, sentence in found.items()
-        if (text in prose or (shares[text] and strengths[text] >= needed)) and (text in led_to or with_title[text] > least)
-    ]
-    return sorted(about_it, key=lambda sentence: -sentence.rank)
+    return list(found.values())
 
 
 def _candidates(text: str) -> Iterator[tuple[str, bool, frozenset[str]]]:
@@ -185,4 +187,4 @@ def _joined(map: Map, chosen: list[Sentence]) -> list[list[Sentence]]:
 def _quote(map: Map, group: list[Sentence]) -> Quote:
     passage = map.passages[group[0].passage]
     text = passage.text[group[0].start : group[-1].start + len(group[-1].text)]
-    return Quote(text, max(group, key=lambda sentence: sentence.rank).text, passage.handle)
+    return Quote(text, passage.handle)

@@ -76,9 +76,10 @@ class Map:
 
     def covered(self, keys: Sequence[str]) -> float:
         """The share of the question's words, by weight, that the passages hold between them."""
-        return self._share(frozenset().union(*(self.words[key] for key in keys)))
+        return self.share(frozenset().union(*(self.words[key] for key in keys)))
 
-    def _share(self, held: Container[str]) -> float:
+    def share(self, held: Container[str]) -> float:
+        """The same, of words."""
         return sum(self.weights[term] for term in self.asked if term in held) / self.total
 
     def leads(self, done: frozenset[str]) -> list[Lead]:
@@ -93,7 +94,7 @@ class Map:
             here = self.passages[trail.passages[-1]]
             place = 0
             for sentence in (here.title, *filter(is_prose, sentences(here.text))):
-                near = NEAR * self._share(terms(sentence))
+                near = NEAR * self.share(terms(sentence))
                 for name in names(sentence):
                     place += 1
                     key, name_terms = name.lower(), frozenset(terms(name))
