@@ -20,6 +20,8 @@ BREVITY = 0.3
 FAR_BEHIND = 3.0
 """A sentence that much worse than the best is not quoted, however much room there is."""
 
+LINE_MARGIN = 1.2
+"""A table's row or a list's item reads worse than a sentence: it is quoted where it answers this much better than any sentence does."""
 LEAST_SHARED = 1 / 3
 """Of what the best sentence shares with the question; less is about something else, unless a name led there."""
 AGAIN = 2
@@ -76,15 +78,12 @@ class Quote:
 
 
 def rank(map: Map) -> list[Sentence]:
-    """The sentences of the map's best pages, best first: prose, and the lines that share as much with the question as any prose does."""
+    """The sentences of the map's best pages, best first: prose, and the lines that answer better than any prose does."""
     found = _sentences(map)
     needed = max((sentence.strength for sentence in found if sentence.prose), default=0.0)
     least = LEAST_SHARED * max((sentence.shared for sentence in found), default=0.0)
-    about_it = [
-        sentence
-        for sentence in found
-        if (sentence.prose or (sentence.features["asked"] and sentence.strength >= needed)) and (sentence.led_to or sentence.shared > least)
-    ]
+    quotable = [s for s in found if s.prose or (s.features["asked"] and s.strength >= LINE_MARGIN * needed)]
+    about_it = [sentence for sentence in quotable if sentence.led_to or sentence.shared > least]
     return sorted(about_it, key=lambda sentence: -sentence.rank)
 
 
@@ -107,8 +106,9 @@ def _sentences(map: Map) -> list[Sentence]:
         for text, prose, head in _candidates(map.passages[key].text):
             start = map.passages[key].text.index(text, start)
             if text not in found:
-                held = frozenset(terms(text)) | head
-                said = map.share(held)
+                own = frozenset(terms(text))
+                held = own | head
+                said = map.share(held) if own & asked else 0.0  # a row that shares its table's head only answers nothing
                 features = {
                     "behind": trail.score - top,
                     "place": 1 / (1 + place),
