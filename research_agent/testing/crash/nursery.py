@@ -34,6 +34,9 @@ _LOADED = (
     "research_agent.testing.crash.seams",
     "langgraph.checkpoint.sqlite.aio",
     "hishel",
+    "openai.resources.chat.completions.completions",
+    "markdown_it",
+    "research_agent.report.compose",
     "chromadb",
 )
 
@@ -105,7 +108,7 @@ def _embed() -> None:
     from research_agent.memory.embedders import Choice
     from research_agent.testing.embedder import HashingEmbedder
 
-    session.choose = lambda *_, **__: Choice(HashingEmbedder(), "")
+    session.__dict__["choose"] = lambda *_, **__: Choice(HashingEmbedder())
 
 
 if __name__ == "__main__":
