@@ -132,7 +132,9 @@ class Session:
         """A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing."""
         if before.get("stopped"):
             left = any(item["status"] == "open" for item in before["plan"])
-            await graph.aupdate_state(thread, {"stopped": "", "report": {}}, as_node="open" if left or not before.get("reviews") else "review")
+            await graph.aupdate_state(
+                thread, {"stopped": "", "report": {}}, as_node="open" if left or not before.get("reviews") else "review"
+            )
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""

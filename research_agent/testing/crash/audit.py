@@ -49,7 +49,9 @@ def story(folder: Path) -> dict[str, Any]:
         state = json.loads(json.dumps({key: values.get(key) for key in kept}).replace(folder.name, "RUN"))
         for ref in (*state["head"], *state["turns"]):
             ref["segments"] = sorted(repr(places.get(id)) for id in ref["segments"])
-    events = Counter(repr([event.get(name) for name in ("type", *_SAID[event["type"]])]) for event in _events(folder) if event["type"] in _SAID)
+    events = Counter(
+        repr([event.get(name) for name in ("type", *_SAID[event["type"]])]) for event in _events(folder) if event["type"] in _SAID
+    )
     return {
         "ledger: segments": segments,
         "ledger: bodies": bodies,
@@ -81,7 +83,11 @@ def _first(one: Any, other: Any) -> str:
 
 def faults(folder: Path, *, embedder: HashingEmbedder | None = None) -> list[str]:
     """What is wrong within a run that has ended: orphans, doubles, stores that do not agree."""
-    return [*_of_the_ledger(folder / "ledger.sqlite"), *_of_the_checkpoints(folder / "checkpoints.sqlite"), *_of_the_vectors(folder, embedder)]
+    return [
+        *_of_the_ledger(folder / "ledger.sqlite"),
+        *_of_the_checkpoints(folder / "checkpoints.sqlite"),
+        *_of_the_vectors(folder, embedder),
+    ]
 
 
 def _of_the_ledger(path: Path) -> Iterator[str]:
@@ -141,4 +147,6 @@ def _json(folder: Path, name: str) -> Any:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and "vectors" not in path.parts and not path.name.endswith(("-wal", "-shm")))
+    return (
+        path for path in folder.rglob("*") if path.is_file() and "vectors" not in path.parts and not path.name.endswith(("-wal", "-shm"))
+    )
