@@ -30,11 +30,13 @@ _ABREAST = 3
 class World:
     """The web and the model's host, while it is entered."""
 
-    def __init__(self, *, lines: str = "ABC", follow_up: str = "D", stations: int = 7, words: int = 450, think_s: float = 0.01) -> None:
+    def __init__(
+        self, *, lines: str = "ABC", follow_up: str = "D", stations: int = 7, words: int = 450, think_s: float = 0.01, cached: bool = False
+    ) -> None:
         self._planned, self._follow_up, self._stations, self._think_s = lines, follow_up, stations, think_s
         pages: dict[str, Answer] = {"/search": self._search}
         for line in lines + follow_up:
-            pages |= {f"/{line}{n}": _page(line, n, words) for n in range(stations)}
+            pages |= {f"/{line}{n}": _page(line, n, words, cached) for n in range(stations)}
         self.site = Site(pages)
         self.host = ScriptedHost(self.script, key=KEY)
         self.fault: Reply | None = None
@@ -177,13 +179,13 @@ def _note(line: str, n: int, handle: str) -> Call:
     return Call("note", {"claim": f"Station {line}{n} has its code.", "quote": quote, "source": handle})
 
 
-def _page(line: str, n: int, words: int) -> Page:
+def _page(line: str, n: int, words: int, cached: bool) -> Page:
     filler = " ".join(
         f"The keeper of {line}{n} wrote in the year {1800 + (n * 37 + k * 11) % 150} of rain and of trains." for k in range(words // 14)
     )
     text = f"<p>Station {line}{n} has the code {_code(line, n)}, painted on its door in green letters.</p><p>{filler}</p>"
     body = f"<html><head><title>Station {line}{n}</title></head><body><article>{text}</article></body></html>"
-    return Page(body, headers={"Cache-Control": "no-store"})  # every fetch is seen here
+    return Page(body, headers={"Cache-Control": "max-age=600" if cached else "no-store"})  # what is not kept is seen here each time
 
 
 def _report(prompt: str) -> dict[str, Any]:
