@@ -12,11 +12,12 @@ from langgraph.types import Send
 from research_agent.memory import Segment
 
 from . import prompts, window
-from .budget import calibrated, estimated, purse
+from .budget import calibrated, purse
 from .calls import Emit, Reply, add_usage, call
+from .counting import Meter, message_parts, parts_of
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
-from .state import NO_USAGE, NOT_JSON, Call, Counted, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
@@ -52,6 +53,7 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
         reply = await turn.take()
     except ModelCallError as error:
         return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+    turn.count(reply.reported_tokens)
     update = await _archived(context, state, current, reply, runtime.stream_writer)
     return {
         **folded,
@@ -62,7 +64,7 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
         "opened": current["id"],
         "window": turn.learned_window,
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
-        "counted": Counted(raw=turn.raw if reply.reported_tokens else 0, reported=reply.reported_tokens),
+        "learned": turn.meter.learned,
         "turn": state.get("turn", 0) + 1,
     }
 
@@ -126,7 +128,10 @@ class _Turn:
         self._calibration = state.get("calibration", 1.0)
         self._fixed = window.fixed_tokens(context)
         self.head, self.turns = list(state["head"]), list(turns)
-        self._counted = state.get("counted")
+        archive = context.archive
+        self.meter = Meter(
+            state.get("learned"), lambda ref: message_parts(window.load(ref["ref"], archive)), lambda: parts_of(window.fixed_texts(context))
+        )
         self.learned_window = state.get("window")
         self.usage = state.get("usage", NO_USAGE)
 
@@ -138,7 +143,12 @@ class _Turn:
     @property
     def estimate(self) -> int:
         """Of the prompt's tokens, as this model counts them."""
-        return estimated(self.raw, self._calibration, self._counted)
+        return self.meter.tokens((*self.head, *self.turns))
+
+    def count(self, reported: int) -> None:
+        """Keeps what the host counted: from now on these messages' tokens are known."""
+        counted = self.meter.reported((*self.head, *self.turns), reported)
+        self.head, self.turns = counted[: len(self.head)], counted[len(self.head) :]
 
     async def take(self) -> Reply:
         marks = self._marks()
@@ -180,7 +190,6 @@ class _Turn:
         self.head, self.turns = await window.compact(
             self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
         )
-        self._counted = None  # it is another prompt now
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
 

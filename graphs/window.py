@@ -86,8 +86,12 @@ def assemble(head: Sequence[TurnRef], turns: Sequence[TurnRef], archive: Archive
 
 def fixed_tokens(context: Context) -> int:
     """System rules and tool schemas."""
+    return sum(4 + estimate_tokens(text) for text in fixed_texts(context))
+
+
+def fixed_texts(context: Context) -> list[str]:
     schemas = json.dumps([convert_to_openai_tool(tool) for tool in context.tools])
-    return sum(map(message_tokens, system_messages())) + estimate_tokens(schemas)
+    return [*(str(message.text) for message in system_messages()), schemas]
 
 
 def marks(model: Model, *, fixed: int, kept: int, step_tokens: float, learned_window: int | None = None) -> Marks:
