@@ -32,7 +32,9 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
     results = _results(state)
     turns, before = [*state["turns"], *results], state.get("wrong", 0)
     wrong = _wrong_in_a_row(before, results)
-    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock(), "wrong": wrong}
+    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock()}
+    if wrong != before:  # every key that is returned is a row in the checkpoint's database
+        folded["wrong"] = wrong
     current = next((item for item in state["plan"] if item["status"] == "open"), None)
     if current is None:
         return folded
@@ -53,14 +55,13 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
     except ModelCallError as error:
         return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
     update = await _archived(context, state, current, reply, runtime.stream_writer)
+    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window}
     return {
         **folded,
         **update,
-        "head": turn.head,
+        **{key: value for key, value in changed.items() if value != state.get(key)},
         "turns": [*turn.turns, *update["turns"]],
         "usage": add_usage(turn.usage, reply.usage),
-        "opened": current["id"],
-        "window": turn.learned_window,
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
         "counted": Counted(raw=turn.raw if reply.reported_tokens else 0, reported=reply.reported_tokens),
         "turn": state.get("turn", 0) + 1,
