@@ -33,7 +33,9 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
     results = _results(state)
     turns, before = [*state["turns"], *results], state.get("wrong", 0)
     wrong = _wrong_in_a_row(before, results)
-    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock(), "wrong": wrong}
+    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock()}
+    if wrong != before:  # every key that is returned is a row in the checkpoint's database
+        folded["wrong"] = wrong
     current = next((item for item in state["plan"] if item["status"] == "open"), None)
     if current is None:
         return folded
@@ -55,14 +57,13 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
         return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
     turn.count(reply.reported_tokens)
     update = await _archived(context, state, current, reply, runtime.stream_writer)
+    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window}
     return {
         **folded,
         **update,
-        "head": turn.head,
+        **{key: value for key, value in changed.items() if value != state.get(key)},
         "turns": [*turn.turns, *update["turns"]],
         "usage": add_usage(turn.usage, reply.usage),
-        "opened": current["id"],
-        "window": turn.learned_window,
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
         "learned": turn.meter.learned,
         "turn": state.get("turn", 0) + 1,
@@ -163,7 +164,9 @@ class _Turn:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
                 now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
                 given = purse(self._context, now, self.usage, "investigator")
-                return await call(self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given)
+                return await call(
+                    self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given, prompt=self.raw
+                )
             except ModelCallError as error:
                 self.usage = add_usage(self.usage, error.spent)
                 if error.kind != "overflow":
@@ -208,8 +211,8 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     answer = str(message.text).strip()
     if not calls:
         segments.append(_segment(context, current, step=step, kind="answer", ordinal=turn, text=answer))
-    await context.archive.archive(segments)
-    ref = window.keep(message, context.archive, step=step, opens=True, segments=[segment.id for segment in segments])
+    ref, body = window.written(message, step=step, opens=True, segments=[segment.id for segment in segments])
+    await context.archive.archive(segments, bodies=[body])
     usage = add_usage(state.get("usage", NO_USAGE), reply.usage)
     emit({"type": "turn", "role": "investigator", "reasoning": reasoning, "content": answer, "calls": calls, "usage": usage})
     if calls:
