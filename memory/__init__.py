@@ -1,5 +1,9 @@
 """The archive: everything an investigation thought and read, and the relevant part of it back."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .archive import Archive, Stats
 from .clip import Clip, best_passages
 from .embedders import Choice, Embedder, choose
@@ -7,11 +11,15 @@ from .errors import ArchiveError, ArchiveInUse, EmbedderUnavailable, EmbeddingFa
 from .segment import Kind, Passage, Segment, Trust, content_hash, handle, parse_handle
 from .tokens import estimate_tokens
 
+if TYPE_CHECKING:
+    from .store import ChromaStore as ChromaStore
+
 __all__ = [
     "Archive",
     "ArchiveError",
     "ArchiveInUse",
     "Choice",
+    "ChromaStore",
     "Clip",
     "Embedder",
     "EmbedderUnavailable",
@@ -30,3 +38,11 @@ __all__ = [
     "handle",
     "parse_handle",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "ChromaStore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .store import ChromaStore  # langgraph takes a second
+
+    return ChromaStore
