@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .archive import Archive, Stats
+from .archive import Archive, Changed, Stats
 from .clip import Clip, best_passages
 from .embedders import Choice, Embedder, choose
-from .errors import ArchiveError, ArchiveInUse, EmbedderUnavailable, EmbeddingFailed, IndexFailed, NotArchived
+from .errors import ArchiveError, ArchiveInUse, EmbedderChanged, EmbedderUnavailable, EmbeddingFailed, IndexFailed, NotArchived, ReadOnly
 from .segment import Kind, Passage, Segment, Trust, content_hash, handle, parse_handle
 from .tokens import estimate_tokens
 
@@ -18,16 +18,19 @@ __all__ = [
     "Archive",
     "ArchiveError",
     "ArchiveInUse",
+    "Changed",
     "Choice",
     "ChromaStore",
     "Clip",
     "Embedder",
+    "EmbedderChanged",
     "EmbedderUnavailable",
     "EmbeddingFailed",
     "IndexFailed",
     "Kind",
     "NotArchived",
     "Passage",
+    "ReadOnly",
     "Segment",
     "Stats",
     "Trust",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .errors import ArchiveError, IndexFailed
+from .errors import ArchiveError, IndexFailed, ReadOnly
 
 
 class Reader:
@@ -33,6 +32,9 @@ class Reader:
             self._db.close()
             self._open()
         return self._db.execute(sql, values)
+
+    def executemany(self, sql: str, values: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
+        raise ReadOnly(f"{self._path} was opened for reading only")
 
     def close(self) -> None:
         self._db.close()
@@ -73,6 +75,8 @@ def borrowed(vectors: Path, lock: Path) -> tempfile.TemporaryDirectory[str]:
 
 def _held(lock: Path) -> bool:
     """Whether a process holds a lock file. It is not written, nor made."""
+    import fcntl
+
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -34,7 +34,7 @@ from langgraph.store.base import (
     tokenize_path,
 )
 
-from .embedders import Embedder
+from .embedders import Embedder, unit
 from .errors import ArchiveError, ArchiveInUse, EmbeddingFailed
 from .filters import matches
 from .items import Items, Namespace, Row
@@ -153,7 +153,7 @@ class ChromaStore(BaseStore):
             try:
                 identity, dimensions = self._embedder.identity, self._embedder.dimensions
                 self._vectors = Vectors.open(self._folder / "vectors", run="store", identity=identity, dimensions=dimensions)
-                held = {int(key) for key in self._vectors.keys()}
+                held = set(map(int, self._vectors.keys()))
                 known = self._items.indexed()
                 if held != known:
                     self._vectors.delete(map(str, held - known))
@@ -254,9 +254,7 @@ class _Embeddings:
             raise EmbeddingFailed(f"{self.identity}: {type(error).__name__}: {error}") from error
         if rows.shape != (len(texts), self.dimensions):
             raise EmbeddingFailed(f"{self.identity}: gives {rows.shape[-1]} dimensions, index.dims says {self.dimensions}")
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        unit: NDArray[np.float32] = rows / np.where(lengths > 0, lengths, 1.0)
-        return unit
+        return unit(rows)
 
 
 def _best(pieces: dict[int, int], near: Sequence[tuple[str, float]]) -> dict[int, float]:

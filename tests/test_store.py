@@ -217,7 +217,7 @@ def test_which_fields_are_indexed_is_told_by_the_store_or_the_put(make: Make) ->
     assert store.search(("t",), query="boat")[0].key == "told"
     scores = {item.key: item.score for item in store.search(("t",), query="zebra")}
     assert scores["none"] is None
-    assert keys(store.search(("t",), query="zebra", limit=3)) and "none" not in keys(store.search(("t",), query="zebra", limit=3))
+    assert "none" not in keys(store.search(("t",), query="zebra", limit=3))
 
 
 # -- ours alone
