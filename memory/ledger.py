@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from .chunks import chunks
-from .errors import ArchiveError, NotArchived
+from .errors import ArchiveError, NotArchived, ReadOnly
+from .reading import Reader
 from .recent import RecentTexts
 from .segment import Kind, Segment, content_hash
 from .words import names, title_key
@@ -91,11 +92,17 @@ class Chunk:
 class Ledger:
     """One SQLite file, one connection, any number of threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._lock = threading.RLock()
         self._path = path
         self._recent = RecentTexts()
+        self._read_only = read_only
+        self._db: sqlite3.Connection | Reader
         try:
+            if read_only:
+                self._db = Reader(path)
+                self._check(self._one("PRAGMA user_version"))
+                return
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -111,11 +118,17 @@ class Ledger:
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+            else:
+                self._check(version)
+
+    def _check(self, version: int) -> None:
+        if version != SCHEMA_VERSION:
+            raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
 
     @contextmanager
     def _write(self) -> Iterator[None]:
+        if self._read_only:
+            raise ReadOnly(f"{self._path} was opened for reading only")
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
