@@ -153,7 +153,9 @@ class _Turn:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
                 now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
                 given = purse(self._context, now, self.usage, "investigator")
-                return await call(self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given)
+                return await call(
+                    self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given, prompt=self.raw
+                )
             except ModelCallError as error:
                 self.usage = add_usage(self.usage, error.spent)
                 if error.kind != "overflow":
@@ -199,8 +201,8 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     answer = str(message.text).strip()
     if not calls:
         segments.append(_segment(context, current, step=step, kind="answer", ordinal=turn, text=answer))
-    await context.archive.archive(segments)
-    ref = window.keep(message, context.archive, step=step, opens=True, segments=[segment.id for segment in segments])
+    ref, body = window.written(message, step=step, opens=True, segments=[segment.id for segment in segments])
+    await context.archive.archive(segments, bodies=[body])
     usage = add_usage(state.get("usage", NO_USAGE), reply.usage)
     emit({"type": "turn", "role": "investigator", "reasoning": reasoning, "content": answer, "calls": calls, "usage": usage})
     if calls:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from research_agent.memory import estimate_tokens
 from research_agent.memory.segment import Kind, Segment
 from research_agent.memory.segment import Passage as Passage
 
@@ -45,6 +49,13 @@ class Model:
     host: str = ""
     key: str = ""
     """The NAME of the environment variable that its key comes from: it stands in what a refused key is told as."""
+    _bound: list[tuple[Sequence[BaseTool], Runnable[Any, Any]]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def with_tools(self, tools: Sequence[BaseTool]) -> Runnable[Any, Any]:
+        """The chat model that may call these; their schemas are made once, not at every call."""
+        if not self._bound or self._bound[0][0] is not tools:
+            self._bound[:] = [(tools, self.chat.bind_tools(list(tools)))]
+        return self._bound[0][1]
 
 
 ModelErrorKind = Literal[
@@ -123,7 +134,10 @@ class Observation:
 class Archive(Protocol):
     """The memory, as the graph uses it. Everything is idempotent."""
 
-    async def archive(self, segments: Sequence[Segment]) -> None: ...
+    async def archive(self, segments: Sequence[Segment], *, bodies: Sequence[str] = ()) -> None:
+        """`bodies`: texts kept as `put_body` does. All of it is on disk when this returns, or nothing is."""
+        ...
+
     async def recall(
         self,
         query: str,
@@ -177,6 +191,15 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    _counted: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def schema_tokens(self) -> int:
+        """Of the tools' schemas in a prompt."""
+        if "schemas" not in self._counted:
+            schemas = [convert_to_openai_tool(tool) for tool in self.tools]
+            self._counted["schemas"] = estimate_tokens(json.dumps(schemas)) if schemas else 0
+        return self._counted["schemas"]
 
     def tool(self, name: str) -> BaseTool | None:
         return next((tool for tool in self.tools if tool.name == name), None)
