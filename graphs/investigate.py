@@ -84,7 +84,7 @@ def route(state: ResearchState) -> list[Send] | Literal["investigate", "review",
 def over_limit(context: Context, state: ResearchState) -> str:
     """The limit that is reached, in words; empty if none is. That of dollars is kept call by call (budget.py)."""
     limits = context.limits
-    if state["step"] >= limits.steps:
+    if state["step"] >= limits.last_step:
         return f"the limit of {limits.steps} steps was reached"
     if context.clock() >= limits.minutes * 60:
         return f"the limit of {limits.minutes:g} minutes was reached"
@@ -201,7 +201,7 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     """Archives what the turn thought and asked for, before anything else happens to it; then the state's share of it."""
     turn, step = state.get("turn", 0) + 1, state["step"]
     message, faults = _clean(reply.message, context)
-    calls = _calls(message, faults, step, context.limits.steps)
+    calls = _calls(message, faults, step, context.limits.last_step)
     segments = []
     if reasoning := context.redact(reply.reasoning):
         segments.append(_segment(context, current, step=step, kind="reasoning", ordinal=turn, text=reasoning))

@@ -165,6 +165,12 @@ class Limits:
     usd: float = 2.0
     steps: int = 300
     minutes: float = 120.0
+    steps_before: int = 0
+    """Made before this run began, by the one it was forked from: they are not of its own."""
+
+    @property
+    def last_step(self) -> int:
+        return self.steps_before + self.steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
