@@ -18,7 +18,7 @@ import math
 import random
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def known_kinds(dice: random.Random) -> list[list[str]]:
     )
     characters = [chr(code) for code in range(0x4E00, 0x5200)]
     chinese = "".join("，" if n % 13 == 12 else "。\n" if n % 41 == 40 else dice.choice(characters) for n in range(5_000))
-    words = "archive report annual water quality station lake basin study data final revised draft".split()
+    words = ["archive", "report", "annual", "water", "quality", "station", "lake", "basin", "study", "data", "final", "revised", "draft"]
     links = "\n".join(
         f"https://www.example-{dice.choice(words)}.org/{'/'.join(dice.choices(words, k=4))}/{dice.randint(10**6, 10**9)}"
         f"?utm_source={dice.choice(words)}&id={dice.randbytes(9).hex()}#section-{n}"
