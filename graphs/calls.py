@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, InvalidToolCall, message_chunk_to_message
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable
@@ -111,21 +110,26 @@ async def call(
     tools: Sequence[BaseTool] = (),
     response_format: dict[str, Any] | None = None,
     purse: Purse = NO_LIMIT,
+    prompt: int | None = None,
     flight: Flight | None = None,
 ) -> Reply:
-    """One finished reply. Raises ModelCallError once waiting will not help, or has not; its `reason` says what to do."""
+    """One finished reply. `prompt`: its estimated tokens, if they are known.
+
+    Raises ModelCallError once waiting will not help, or has not; its `reason` says what to do.
+    """
     flight = flight or Flight()
     known = flight.begin()
     if isinstance(known, Kept):
         _told(known.last, model, role, emit, flight.id({**known.spent, "calls": known.spent["calls"] - 1}))
         return Reply(known.message, known.spent, known.reported_tokens)
-    prompt, spent, attempt = prompt_tokens(messages, tools, response_format), NO_USAGE, 0
+    prompt = prompt_tokens(messages, tools, response_format) if prompt is None else prompt
+    spent, attempt = NO_USAGE, 0
     if isinstance(known, Cut):
         spent = _counted(known, model, role, emit, flight)
     while True:
         attempt += 1
         try:
-            runnable = _bind(model.chat, tools, response_format, output_limit(model, prompt, purse.after(spent)))
+            runnable = _bind(model, tools, response_format, output_limit(model, prompt, purse.after(spent)))
             flight.sent(prompt, spent)
             message = await _stream(runnable, messages, prompt, role, emit)
             last = _told(usage_of(message.usage_metadata, model.prices), model, role, emit, flight.id(spent))
@@ -165,15 +169,14 @@ def _counted(cut: Cut, model: Model, role: Role, emit: Emit, flight: Flight) -> 
     return add_usage(cut.spent, usage)
 
 
-def _bind(
-    chat: BaseChatModel, tools: Sequence[BaseTool], response_format: dict[str, Any] | None, output_tokens: int | None
-) -> Runnable[Any, Any]:
+def _bind(model: Model, tools: Sequence[BaseTool], response_format: dict[str, Any] | None, output_tokens: int | None) -> Runnable[Any, Any]:
     more: dict[str, Any] = {} if output_tokens is None else {"max_tokens": output_tokens}
     if tools:
-        return chat.bind_tools(list(tools), **more)
+        bound = model.with_tools(tools)
+        return bound.bind(**more) if more else bound
     if response_format:
         more["response_format"] = response_format
-    return chat.bind(**more) if more else chat
+    return model.chat.bind(**more) if more else model.chat
 
 
 async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage], prompt: int, role: Role, emit: Emit) -> AIMessage:

@@ -61,6 +61,11 @@ class Run:
             raise RunError(f"{path}: not a run's record")
         return record
 
+    def steps_before(self) -> int:
+        """Of a fork: the steps that were made before it began."""
+        parent = self.read().get("parent") or {}
+        return int(parent.get("step", 0))
+
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
         path = self.folder / RECORD
@@ -143,25 +148,35 @@ def now() -> str:
 
 def create(out: Path, question: str, **record: Any) -> Run:
     """A new run's folder, with its record."""
-    words = re.findall(r"[a-z0-9]+", question.lower())
-    slug = "-".join(words)[:40].strip("-") or "run"
-    id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(2)}"
-    run = Run(out.resolve() / id)
-    made = Run(run.folder.with_name(f".{id}.{_UNFINISHED}"))  # it gets its name when it is one: no kill leaves a run without a record
+    with built(out, question) as run:
+        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
+    return Run(out.resolve() / run.id)
+
+
+def new_id(question: str) -> str:
+    slug = "-".join(re.findall(r"[a-z0-9]+", question.lower()))[:40].strip("-") or "run"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def built(out: Path, question: str) -> Iterator[Run]:
+    """A run's folder to be filled, under its id but out of sight; it is in `out` when this ends well, and gone when it does not."""
+    hidden = out.resolve() / f".{secrets.token_hex(4)}.{_UNFINISHED}"
+    run = Run(hidden / new_id(question))
     try:
-        run.folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(run.folder.parent)
-        made.folder.mkdir(mode=0o700)  # what was read may be private
-        made.assets.mkdir()
-        made.update(id=id, question=question, status="running", reason="", created=now(), **record)
-        made.folder.rename(run.folder)
+        run.folder.mkdir(parents=True, mode=0o700)  # what was read may be private
+        run.assets.mkdir()
+        _sweep(out)
+        yield run
+        os.replace(run.folder, hidden.parent / run.id)
     except OSError as error:
-        raise RunError(f"cannot make the run's folder {run.folder}: {error.strerror or error}") from error
-    return run
+        raise RunError(f"cannot make the folder of run {run.id} in {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _sweep(out: Path) -> None:
-    """Removes what processes left that were killed in `create`: nobody takes an hour for it."""
+    """Removes what processes left that were killed in `built`: nobody takes an hour for it."""
     for left in out.glob(f".*.{_UNFINISHED}"):
         with suppress(FileNotFoundError):  # another may sweep too
             if time.time() - left.stat().st_mtime > 3600:
