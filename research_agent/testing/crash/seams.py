@@ -40,7 +40,7 @@ PLACES: dict[str, Place] = {
     "checkpoint.writes": Place("research_agent.checkpoint_file", "CheckpointFile.aput_writes"),
     "tool": Place("research_agent.graphs.act", "_run"),  # after: it has returned, and nothing of it is archived
     "note": Place("research_agent.graphs.act", "_noted"),
-    "shown": Place("research_agent.graphs.act", "keep"),
+    "shown": Place("research_agent.graphs.act", "written"),
     "compaction": Place("research_agent.graphs.window", "compact"),
     "review": Place("research_agent.graphs.review", "ask"),
     "writing": Place("research_agent.graphs.write", "ask"),
