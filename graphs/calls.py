@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, InvalidToolCall, message_chunk_to_message
@@ -19,7 +20,7 @@ from research_agent.memory import estimate_tokens
 
 from .budget import NO_LIMIT, Purse, output_limit, prompt_tokens
 from .failures import passes, told, wait_s
-from .ports import Model, ModelCallError, Prices, Role
+from .ports import Asked, Model, ModelCallError, Prices, Role
 from .state import DRAFTS, NO_USAGE, Usage
 
 Emit = Callable[[dict[str, Any]], None]
@@ -120,8 +121,10 @@ async def call(
     while True:
         attempt += 1
         try:
-            runnable = _bind(model, tools, response_format, output_limit(model, prompt, purse.after(spent)))
-            message = await _stream(runnable, messages, prompt, role, emit)
+            limit = output_limit(model, prompt, purse.after(spent))
+            runnable = _bind(model, tools, response_format, limit)
+            asked = Asked(model=model.name, role=role, messages=messages, tools=tools, response_format=response_format, output_tokens=limit)
+            message = await model.tape.ask(asked, partial(_stream, runnable, messages, prompt, role, emit))
             spent = add_usage(spent, _told(usage_of(message.usage_metadata, model.prices), model, role, emit))
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
                 message = _from_reasoning(message)
