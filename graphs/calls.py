@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, InvalidToolCall, message_chunk_to_message
@@ -20,7 +21,7 @@ from research_agent.memory import estimate_tokens
 from .budget import NO_LIMIT, Purse, output_limit, prompt_tokens
 from .failures import passes, told, wait_s
 from .flight import Cut, Flight, Kept, cut_usage
-from .ports import Model, ModelCallError, Prices, Role
+from .ports import Asked, Model, ModelCallError, Prices, Role
 from .state import DRAFTS, NO_USAGE, Usage
 
 Emit = Callable[[dict[str, Any]], None]
@@ -129,9 +130,11 @@ async def call(
     while True:
         attempt += 1
         try:
-            runnable = _bind(model, tools, response_format, output_limit(model, prompt, purse.after(spent)))
+            limit = output_limit(model, prompt, purse.after(spent))
+            runnable = _bind(model, tools, response_format, limit)
+            asked = Asked(model=model.name, role=role, messages=messages, tools=tools, response_format=response_format, output_tokens=limit)
             flight.sent(prompt, spent)
-            message = await _stream(runnable, messages, prompt, role, emit)
+            message = await model.tape.ask(asked, partial(_stream, runnable, messages, prompt, role, emit))
             last = _told(usage_of(message.usage_metadata, model.prices), model, role, emit, flight.id(spent))
             spent = add_usage(spent, last)
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:

@@ -26,6 +26,8 @@ from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.history.making import steps_before
+from research_agent.history.recorder import opened_recorder
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles
@@ -66,6 +68,7 @@ class Session:
         self._warnings: list[str] = []
         self._started = time.monotonic()
         self._seconds_before = 0.0
+        self._steps_before = steps_before(run)
         self._state: ResearchState = {}
         self._slot = Slot(run)
 
@@ -106,13 +109,14 @@ class Session:
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            state = await graph.aget_state(thread)
-            before = cast(ResearchState, state.values)
+            at, before, reopened = await self._reopened(graph, thread, archive, tools)
             self._seconds_before = before.get("seconds", 0.0)
-            context = self._context(archive, tools)
-            if not state.next and not _still_stopped(before, context):
-                await self._reopen(graph, thread, before)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
+            recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
+            how = "answer" if answer is not None else "state" if before else "question"
+            context = recorder.began(
+                at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, reopened=reopened
+            )
             self._state = before
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -126,13 +130,25 @@ class Session:
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
             return self._finish(values, archive, drained)
 
-    async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, before: ResearchState) -> None:
-        """A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing."""
-        if before.get("stopped"):
-            left = any(item["status"] == "open" for item in before["plan"])
-            await graph.aupdate_state(
-                thread, {"stopped": "", "report": {}}, as_node="open" if left or not before.get("reviews") else "review"
-            )
+    async def _reopened(
+        self, graph: ResearchGraph, thread: RunnableConfig, archive: Archive, tools: Sequence[BaseTool]
+    ) -> tuple[int | None, ResearchState, dict[str, Any] | None]:
+        """The checkpoint's number and the state so far.
+
+        A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
+        """
+        state = await graph.aget_state(thread)
+        values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
+        self._seconds_before = values.get("seconds", 0.0)
+        if not values.get("stopped") or state.next or _still_stopped(values, self._context(archive, tools)):
+            return at, values, None
+        left = any(item["status"] == "open" for item in values["plan"])
+        again: dict[str, Any] = {
+            "values": {"stopped": "", "report": {}},
+            "as_node": "open" if left or not values.get("reviews") else "review",
+        }
+        await graph.aupdate_state(thread, again["values"], as_node=again["as_node"])
+        return at, values, again
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
@@ -166,9 +182,7 @@ class Session:
             models=models,
             tools=tools,
             archive=archive,
-            limits=Limits(
-                usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._run.steps_before()
-            ),
+            limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._steps_before),
             clock=self._clock,
             now=now,
             redact=self._redact,
@@ -239,7 +253,7 @@ class Session:
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
         tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        steps = max(0, state.get("step", 0) - self._run.steps_before())
+        steps = max(0, state.get("step", 0) - self._steps_before)
         counts = {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,
