@@ -6,7 +6,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,9 +143,3 @@ def runs(out: Path) -> list[Run]:
     if not out.is_dir():
         return []
     return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if (folder / RECORD).is_file()]
-
-
-def forget(run: Run) -> None:
-    """Deletes a run's folder, whole."""
-    with run.lock():
-        shutil.rmtree(run.folder)

@@ -24,6 +24,7 @@ from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.history.changes import amend, measured_by, new_model
 from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
@@ -36,6 +37,7 @@ from research_agent.search.provider import SearchFailed
 from research_agent.tools.registry import open_tools
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Status = Literal["complete", "incomplete", "failed"]
@@ -71,14 +73,19 @@ class Session:
         self._seconds_before = 0.0
         self._steps_before = steps_before(run)
         self._state: ResearchState = {}
+        self._remeasure = False
+        """Another model than at the last session: what was learned of that one is forgotten."""
 
-    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
+    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
+
+        `answer` is to a plan that waits; `rewrite` asks the writer once more, of a run that has ended.
 
         LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
         """
         with self._run.lock(), tracing_context(enabled=False):
             model = self._config.model
+            self._remeasure = resumed and measured_by(self._config) != measured_by(self._run.read().get("config", {}))
             self._emit(
                 {
                     "type": "run",
@@ -91,7 +98,7 @@ class Session:
             )
             self._run.update(status="running", reason="", config=self._config.public())
             try:
-                return await self._work(resumed, answer)
+                return await self._work(resumed, answer, rewrite)
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
                 text = str(error) if known else f"{type(error).__name__}: {error}"
@@ -101,21 +108,19 @@ class Session:
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
                 return self._ended(self._state, "failed", reason, None, "")
 
-    async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool) -> Result:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(_checkpointer(self._run.checkpoints))
             archive = await stack.enter_async_context(self._archive())
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            at, before, reopened = await self._reopened(graph, thread)
+            at, before, again = await self._reopened(graph, checkpointer, thread, rewrite)
             self._seconds_before = before.get("seconds", 0.0)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
-            context = recorder.began(
-                at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, reopened=reopened
-            )
+            context = recorder.began(at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, **again)
             self._state = before
             if resumed and before.get("plan"):
                 self._emit({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -129,14 +134,26 @@ class Session:
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
             return self._finish(values, archive, drained)
 
-    async def _reopened(self, graph: ResearchGraph, thread: RunnableConfig) -> tuple[int | None, ResearchState, dict[str, Any] | None]:
-        """The checkpoint's number and the state so far. A run that a limit or a failure ended before its plan did goes on investigating."""
+    async def _reopened(
+        self, graph: ResearchGraph, saver: BaseCheckpointSaver[Any], thread: RunnableConfig, rewrite: bool
+    ) -> tuple[int | None, ResearchState, dict[str, Any]]:
+        """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
+
+        A run that a limit or a failure ended before its plan did goes on investigating, or only to its report.
+        """
+        again: dict[str, Any] = {}
+        if self._remeasure and (found := await saver.aget_tuple(thread)):
+            again["amend"] = new_model()
+            await amend(saver, found, again["amend"])
         state = await graph.aget_state(thread)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
-        if not values.get("stopped") or state.next:
-            return at, values, None
-        again: dict[str, Any] = {"values": {"stopped": "", "report": {}}, "as_node": "open"}
-        await graph.aupdate_state(thread, again["values"], as_node=again["as_node"])
+        if rewrite:
+            as_node = "investigate" if values.get("stopped") else "review"
+            again["reopened"] = {"values": {"report": {}}, "as_node": as_node}
+        elif values.get("stopped") and not state.next:
+            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": "open"}
+        if reopened := again.get("reopened"):
+            await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
         return at, values, again
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
