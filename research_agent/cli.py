@@ -184,7 +184,7 @@ def _told(result: Result) -> dict[str, Any]:
 
 @app.command("list")
 def list_(
-    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="Only runs whose question or id holds these words.")] = "",
+    text: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]", help="Only runs whose question or id holds these words.")] = None,
     out: Out = RUNS,
     status: Annotated[str, typer.Option("--status", help="Only runs that are complete, incomplete, failed, running, ...")] = "",
     as_json: AsJson = False,
@@ -195,7 +195,7 @@ def list_(
 
     if status and status not in STATUSES:
         raise Fault(f"--status {status}: not allowed: {', '.join(STATUSES)}", BAD_CONFIG)
-    found = rows(out, text=text, status=status)
+    found = rows(out, text=" ".join(text or ()), status=status)
     if as_json:
         _print_json([row.as_json() for row in found])
         return
@@ -355,14 +355,15 @@ def main() -> None:
     except typer.Exit as end:
         code = end.exit_code
     except KeyboardInterrupt:
-        typer.echo(f"research-agent: {STOPPED}", err=True)
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except Exception as error:
         fault = _code(error)
         if fault is None:
             raise
         typer.echo(_line(error), err=True)
         sys.exit(fault)
+    if code == INTERRUPTED:  # newer typers make a code of Ctrl-C themselves
+        typer.echo(f"research-agent: {STOPPED}", err=True)
     sys.exit(code if isinstance(code, int) else COMPLETE)  # newer clicks return an exit's code, older ones raise it
 
 

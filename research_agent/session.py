@@ -203,7 +203,8 @@ class Session:
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
         draft, stopped = state.get("report") or None, self._with_remedy(state)
         if drained:
-            draft, stopped = None, f"stopped; research-agent resume {self._run.id} goes on"
+            noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
+            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"
