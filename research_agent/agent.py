@@ -54,7 +54,7 @@ class Agent:
             await task
 
     def resume(self, run: str | Path, *, answer: dict[str, Any] | None = None, on_event: OnEvent | None = None) -> Result:
-        """Goes on where the run was. `answer` is a person's word on its plan (see graphs.plan.approve)."""
+        """Goes on where the run was. `answer` is a person's word on its plan (see graphs.approve)."""
         return asyncio.run(self.aresume(run, answer=answer, on_event=on_event))
 
     async def aresume(
@@ -65,9 +65,28 @@ class Agent:
         on_event: OnEvent | None = None,
         control: RunControl | None = None,
     ) -> Result:
+        """As `resume`. Raises RunError for an answer that nobody waits for."""
         found = runs.find(str(run), self.config.out)
+        if answer is not None:
+            from research_agent.history.checks import must_wait
+
+            await must_wait(found)
         config = self.config.model_copy(update={"question": found.read()["question"]})
         return await Session(found, config, on_event or _ignore, control or RunControl()).work(resumed=True, answer=answer)
+
+    async def arewrite(self, run: str | Path, *, on_event: OnEvent | None = None, control: RunControl | None = None) -> Result:
+        """Asks the writer once more, on what a run that has ended has found. The report there was is kept as `report.1.md`, and so on.
+
+        Raises RunError for a run that has not come to its report.
+        """
+        from research_agent.history.checks import must_have_ended
+        from research_agent.history.rewriting import keep_earlier
+
+        found = runs.find(str(run), self.config.out)
+        await must_have_ended(found)
+        keep_earlier(found)
+        config = self.config.model_copy(update={"question": found.read()["question"]})
+        return await Session(found, config, on_event or _ignore, control or RunControl()).work(resumed=True, rewrite=True)
 
     def fork(self, run: str | Path, *, at: int, plan: Sequence[str] = (), question: str = "", on_event: OnEvent | None = None) -> Result:
         """A new run that goes on from where another stood after step `at`, with this agent's config; the other is only read.

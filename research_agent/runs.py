@@ -196,9 +196,3 @@ def runs(out: Path) -> list[Run]:
     if not out.is_dir():
         return []
     return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and (folder / RECORD).is_file()]
-
-
-def forget(run: Run) -> None:
-    """Deletes a run's folder, whole."""
-    with run.lock():
-        shutil.rmtree(run.folder)

@@ -72,8 +72,10 @@ class Session:
         self._state: ResearchState = {}
         self._slot = Slot(run)
 
-    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
+    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
+
+        `answer` is to a plan that waits; `rewrite` asks the writer once more, of a run that has ended.
 
         LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
         """
@@ -92,7 +94,7 @@ class Session:
             self._run.tidy()
             self._run.update(status="running", reason="", config=self._config.public())
             try:
-                return await self._work(resumed, answer)
+                return await self._work(resumed, answer, rewrite)
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
                 text = str(error) if known else f"{type(error).__name__}: {error}"
@@ -102,21 +104,19 @@ class Session:
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
                 return self._ended(self._state, "failed", reason, None, "")
 
-    async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool) -> Result:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
             archive = await stack.enter_async_context(self._archive())
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            at, before, reopened = await self._reopened(graph, thread, archive, tools)
+            at, before, again = await self._reopened(graph, thread, self._context(archive, tools), rewrite)
             self._seconds_before = before.get("seconds", 0.0)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
-            context = recorder.began(
-                at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, reopened=reopened
-            )
+            context = recorder.began(at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, **again)
             self._state = before
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -131,23 +131,25 @@ class Session:
             return self._finish(values, archive, drained)
 
     async def _reopened(
-        self, graph: ResearchGraph, thread: RunnableConfig, archive: Archive, tools: Sequence[BaseTool]
-    ) -> tuple[int | None, ResearchState, dict[str, Any] | None]:
-        """The checkpoint's number and the state so far.
+        self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
+    ) -> tuple[int | None, ResearchState, dict[str, Any]]:
+        """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
 
         A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
         """
         state = await graph.aget_state(thread)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
         self._seconds_before = values.get("seconds", 0.0)
-        if not values.get("stopped") or state.next or _still_stopped(values, self._context(archive, tools)):
-            return at, values, None
-        left = any(item["status"] == "open" for item in values["plan"])
-        again: dict[str, Any] = {
-            "values": {"stopped": "", "report": {}},
-            "as_node": "open" if left or not values.get("reviews") else "review",
-        }
-        await graph.aupdate_state(thread, again["values"], as_node=again["as_node"])
+        again: dict[str, Any] = {}
+        if rewrite:
+            as_node = "investigate" if values.get("stopped") else "review"
+            again["reopened"] = {"values": {"report": {}}, "as_node": as_node}
+        elif values.get("stopped") and not state.next and not _still_stopped(values, context):
+            left = any(item["status"] == "open" for item in values["plan"])
+            as_node = "open" if left or not values.get("reviews") else "review"
+            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
+        if reopened := again.get("reopened"):
+            await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
         return at, values, again
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
@@ -198,7 +200,8 @@ class Session:
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
         draft, stopped = state.get("report") or None, self._with_remedy(state)
         if drained:
-            draft, stopped = None, f"stopped; research-agent resume {self._run.id} goes on"
+            noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
+            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"

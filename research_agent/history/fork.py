@@ -10,14 +10,14 @@ from typing import Any, cast
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from research_agent import checkpoint_file
 from research_agent.config import Config
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.calls import add_usage
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
-from research_agent.history.changes import other_plan, other_question
+from research_agent.history.changes import amend, other_plan, other_question
 from research_agent.history.making import made
 from research_agent.history.memory_copy import Then, copy_bodies, copy_segments, new_ids, refs_in, with_ids
 from research_agent.history.records import NAME, Record, Records, current
@@ -27,8 +27,6 @@ from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
 
 _INPUT = "__input__"  # LangGraph's name for a new input, which makes the graph begin anew with the state there is
-_TASKS = "__pregel_tasks"
-_BRANCH = "branch:to:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,19 +202,3 @@ def _read(path: Path) -> list[Record]:
         return current(records.all())
     finally:
         records.close()
-
-
-async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: Mapping[str, Any], *, unrouted: bool = False) -> None:
-    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`."""
-    checkpoint = at.checkpoint
-    values = {**checkpoint["channel_values"], **changed}
-    if unrouted:
-        values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
-    versions = dict(checkpoint["channel_versions"])
-    version = saver.get_next_version(max(versions.values(), default=None), None)
-    versions |= dict.fromkeys(changed, version)
-    config: RunnableConfig = {"configurable": {"thread_id": at.config["configurable"]["thread_id"], "checkpoint_ns": ""}}
-    if at.parent_config:
-        config["configurable"]["checkpoint_id"] = at.parent_config["configurable"]["checkpoint_id"]
-    metadata = cast(CheckpointMetadata, dict(at.metadata))
-    await saver.aput(config, {**checkpoint, "channel_values": values, "channel_versions": versions}, metadata, versions)

@@ -23,7 +23,7 @@ from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.failures import LONGEST_WAIT_S
 from research_agent.graphs.ports import Asked, Context, Document, Finding, Limits, Model, ModelCallError, Observation, Prices, Used
 from research_agent.graphs.state import Call
-from research_agent.history.fork import amend
+from research_agent.history.changes import amend
 from research_agent.history.memory_copy import Then
 from research_agent.history.recorder import TapedArchive, super_step
 from research_agent.history.records import NAME, Record, Records, current
@@ -108,8 +108,6 @@ class _Replay:
     ) -> None:
         data = record.data
         self._player.begin(record, None if following is None else following.at)
-        if data.get("amend"):
-            await self._amend(saver, thread, data["amend"])
         if data.get("reopened"):
             await graph.aupdate_state(thread, data["reopened"]["values"], as_node=data["reopened"]["as_node"])
         start: Any = None
@@ -254,15 +252,18 @@ class _Player:
             return f"the model was {record.data['model']!r}, and is {now.model!r}"
         for n, (old, new) in enumerate(zip(then, now.messages, strict=False)):
             if old != new:
-                return f"message {n + 1}: {_first(self._source.get_body(old), self._archive.get_body(new))}"
+                return f"message {n + 1}: {_first(self._text(old), self._text(new))}"
         if len(then) != len(now.messages):
             return f"it had {len(then)} messages, and has {len(now.messages)}"
         if record.data["tools"] != now.tools:
-            return f"the tools: {_first(self._body(record.data['tools']), self._archive.get_body(now.tools) if now.tools else '')}"
+            return f"the tools: {_first(self._text(record.data['tools']), self._text(now.tools))}"
         return f"the parameters: {_first(_json(record.data['params']), _json(dict(now.params)))}"
 
-    def _body(self, ref: str) -> str:
-        return self._source.get_body(ref) if ref else ""
+    def _text(self, ref: str) -> str:
+        try:
+            return self._archive.get_body(ref) if ref else ""
+        except NotArchived:
+            return self._source.get_body(ref)
 
     async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
         record = self._uses.get((self._now(), call["id"]))
