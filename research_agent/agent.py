@@ -12,7 +12,7 @@ from langgraph.runtime import RunControl
 from research_agent import runs
 from research_agent.config import Config
 from research_agent.events import Event
-from research_agent.session import Result, Session
+from research_agent.session import Result, Session, chosen
 
 OnEvent = Callable[[Event], None]
 
@@ -31,14 +31,16 @@ class Agent:
         return cls(Config.load(Path(path), question=question, out=out, overrides=overrides))
 
     def run(self, question: str | None = None, *, on_event: OnEvent | None = None) -> Result:
-        """Investigates, to the end or a limit. Raises RunError if the run's folder cannot be made."""
+        """Investigates, to the end or a limit. Raises RunError if its folder cannot be made, ConfigError if its embedder is not here."""
+        _no_loop("run")
         return asyncio.run(self.arun(question, on_event=on_event))
 
     async def arun(self, question: str | None = None, *, on_event: OnEvent | None = None, control: RunControl | None = None) -> Result:
         """As `run`. `control.request_drain()` stops it after the running step, so that it can be resumed."""
         config = self.config.model_copy(update={"question": question}) if question else self.config
+        embedder = await chosen(config)
         run = runs.create(config.out, config.question, config=config.public())
-        return await Session(run, config, on_event or _ignore, control or RunControl()).work(resumed=False)
+        return await Session(run, config, on_event or _ignore, control or RunControl(), embedder).work(resumed=False)
 
     async def astream(self, question: str | None = None) -> AsyncIterator[Event]:
         """The events of a run as they happen; the last is `end`. Closing it early stops the run after its running step."""
@@ -55,6 +57,7 @@ class Agent:
 
     def resume(self, run: str | Path, *, answer: dict[str, Any] | None = None, on_event: OnEvent | None = None) -> Result:
         """Goes on where the run was. `answer` is a person's word on its plan (see graphs.plan.approve)."""
+        _no_loop("resume")
         return asyncio.run(self.aresume(run, answer=answer, on_event=on_event))
 
     async def aresume(
@@ -67,7 +70,16 @@ class Agent:
     ) -> Result:
         found = runs.find(str(run), self.config.out)
         config = self.config.model_copy(update={"question": found.read()["question"]})
-        return await Session(found, config, on_event or _ignore, control or RunControl()).work(resumed=True, answer=answer)
+        embedder = await chosen(config)
+        return await Session(found, config, on_event or _ignore, control or RunControl(), embedder).work(resumed=True, answer=answer)
+
+
+def _no_loop(name: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"Agent.{name}() is called inside a running event loop: write `await agent.a{name}(...)` there")
 
 
 def _ignore(event: Event) -> None:
