@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from .budget import Purse, prompt_tokens
 from .calls import Emit, InvalidOutput, Reply, add_usage, ask, wire_format
+from .flight import Flight
 from .ports import Model, ModelCallError, Role
 from .state import NO_USAGE
 
@@ -24,13 +25,17 @@ OVERFLOWS, SMALLER = 3, 0.7
 """How often a host may say that the prompt is too long, and what is believed of the window where its words do not say."""
 
 
-async def ask_within(model: Model, versions: Versions, schema: type[Draft], *, role: Role, emit: Emit, purse: Purse) -> tuple[Draft, Reply]:
+async def ask_within(
+    model: Model, versions: Versions, schema: type[Draft], *, role: Role, emit: Emit, purse: Purse, flight: Flight | None = None
+) -> tuple[Draft, Reply]:
     """As `ask`, with the fullest version that fits the window. Raises ModelCallError and InvalidOutput."""
     window, spent = purse.window_tokens or model.window_tokens, NO_USAGE
     for left in reversed(range(OVERFLOWS + 1)):
         messages = fullest(versions, _room(model, window, purse.factor), schema)
         try:
-            draft, reply = await ask(model, messages, schema, role=role, emit=emit, purse=replace(purse, window_tokens=window).after(spent))
+            draft, reply = await ask(
+                model, messages, schema, role=role, emit=emit, purse=replace(purse, window_tokens=window).after(spent), flight=flight
+            )
             return draft, replace(reply, usage=add_usage(spent, reply.usage))
         except InvalidOutput as error:
             error.spent = add_usage(spent, error.spent)

@@ -14,6 +14,7 @@ from .budget import purse
 from .calls import InvalidOutput, add_usage
 from .failures import ends_all, same_key
 from .fit import Versions, ask_within, thinned
+from .flight import Flight
 from .investigate import over_limit
 from .ports import Context, ModelCallError
 from .state import NO_USAGE, Failure, ResearchState, ReviewDraft, SubQuestion
@@ -32,9 +33,8 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
     plan = state["plan"]
     given = purse(context, state, usage, "reviewer")
     try:
-        draft, reply = await ask_within(
-            context.models["reviewer"], _versions(context, state), ReviewDraft, role="reviewer", emit=emit, purse=given
-        )
+        model, versions, flight = context.models["reviewer"], _versions(context, state), Flight.of(runtime)
+        draft, reply = await ask_within(model, versions, ReviewDraft, role="reviewer", emit=emit, purse=given, flight=flight)
     except InvalidOutput as error:
         return {**base, "usage": add_usage(usage, error.spent), "failures": [_failure(state, str(error))]}
     except ModelCallError as error:

@@ -15,6 +15,7 @@ from . import prompts, window
 from .budget import purse
 from .calls import InvalidOutput, add_usage
 from .fit import Versions, ask_within, thinned
+from .flight import Flight
 from .observation import Shown, render
 from .ports import Context, ModelCallError
 from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion
@@ -37,8 +38,8 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
         return {**done, "report": {}, "stopped": stopped}  # the same key would be refused once more
     versions = _versions(context, state, findings, documents, stopped)
     try:
-        given = purse(context, state, usage, "writer")
-        draft, reply = await ask_within(context.models["writer"], versions, ReportDraft, role="writer", emit=emit, purse=given)
+        given, flight, model = purse(context, state, usage, "writer"), Flight.of(runtime), context.models["writer"]
+        draft, reply = await ask_within(model, versions, ReportDraft, role="writer", emit=emit, purse=given, flight=flight)
         usage = add_usage(usage, reply.usage)
         emit({"type": "turn", "role": "writer", "reasoning": context.redact(reply.reasoning), "content": "", "calls": [], "usage": usage})
     except (InvalidOutput, ModelCallError) as error:
@@ -80,7 +81,7 @@ async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequenc
         if item["id"] not in covered:
             for passage in await context.archive.recall(item["question"], budget_tokens=window.READ_TOKENS, kinds=("observation",)):
                 passages.setdefault((passage.segment.id, passage.text), passage)
-    return [window.shown(passage.segment.id, passage.text, context.archive) for passage in passages.values()]
+    return [window.shown(passage.segment, passage.text) for passage in passages.values()]
 
 
 def _words_for_text(max_words: int | None, state: ResearchState, findings: Sequence[Segment]) -> int | None:
