@@ -147,7 +147,7 @@ async def call(
             if error.usage is not None:
                 spent = add_usage(spent, _told(usage_of(error.usage, model.prices), model, role, emit, flight.id(spent)))
             flight.failed(spent)
-            if not passes(error, attempt):
+            if not passes(error, attempt, met=purse.met):
                 error.reason, error.spent = told(model, error, attempt), spent
                 raise
             pause_s = wait_s(error, attempt)
@@ -255,8 +255,8 @@ async def ask(
     flight: Flight | None = None,
 ) -> tuple[Draft, Reply]:
     """A structured answer, without a forced tool: thinking models refuse those. One correction, then InvalidOutput."""
-    name = next(name for name, draft in DRAFTS.items() if draft is schema)
-    wire = {"type": "json_schema", "json_schema": {"name": name, "schema": schema.model_json_schema(), "strict": True}}
+    wire = wire_format(schema)
+    name = wire["json_schema"]["name"]
     flight = flight or Flight()
     reply = await call(model, messages, role=role, emit=emit, response_format=wire, purse=purse, flight=flight)
     try:
@@ -276,6 +276,11 @@ async def ask(
             return _parse(schema, again.text), Reply(again.message, spent)
         except ValueError as last:
             raise InvalidOutput(f"the model's {name} stayed invalid: {_one_line(last)}", spent) from last
+
+
+def wire_format(schema: type[BaseModel]) -> dict[str, Any]:
+    name = next(name for name, draft in DRAFTS.items() if draft is schema)
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema.model_json_schema(), "strict": True}}
 
 
 def _parse(schema: type[Draft], text: str) -> Draft:

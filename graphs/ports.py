@@ -111,6 +111,7 @@ class ModelCallError(Exception):
         retry_after_s: float | None = None,
         window_tokens: int | None = None,
         usage: UsageMetadata | None = None,
+        unreached: bool = False,
         spent: Usage = NO_USAGE,
     ) -> None:
         super().__init__(reason)
@@ -119,6 +120,8 @@ class ModelCallError(Exception):
         self.retry_after_s = retry_after_s
         self.window_tokens = window_tokens
         """What an `overflow` taught of the window, if its wording says."""
+        self.unreached = unreached
+        """Nothing listens there: the connection was refused, or the name is not known."""
         self.usage = usage
         """As the host reported it, or estimated: an answer that cannot be used is billed all the same."""
         self.spent = spent

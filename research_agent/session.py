@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import traceback
@@ -19,7 +20,7 @@ from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
 from research_agent import checkpoint_file
-from research_agent.config import Config
+from research_agent.config import Config, ConfigError
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
@@ -29,7 +30,7 @@ from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
-from research_agent.memory.embedders import choose
+from research_agent.memory.embedders import Choice, choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
@@ -60,12 +61,13 @@ class Result:
 class Session:
     """Works on one run until it ends, is stopped, or waits for a person."""
 
-    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
-        self._run, self._config, self._control = run, config, control
+    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
+        self._run, self._config, self._control, self._embedder = run, config, control, embedder
         self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
+        self._deaf = False
         self._started = time.monotonic()
         self._seconds_before = 0.0
         self._steps_before = steps_before(run)
@@ -165,9 +167,8 @@ class Session:
 
     @asynccontextmanager
     async def _archive(self) -> AsyncIterator[Archive]:
-        wanted = self._config.memory.embedder
-        choice = choose(wanted, api_key=self._config.embedder_key())
-        if choice.embedder is None and wanted == "auto":
+        choice = self._embedder
+        if choice.embedder is None and self._config.memory.embedder == "auto":
             self._emit({"type": "warning", "text": choice.reason})
         archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
         try:
@@ -177,6 +178,8 @@ class Session:
 
     def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
+        for text in config.unused():
+            self._emit({"type": "warning", "text": text})
         for name in sorted({model.name for model in models.values() if not model.priced}):
             self._emit({"type": "warning", "text": f"the prices of {name} are not known, so limits.usd cannot hold: set model.prices"})
         return Context(
@@ -278,7 +281,20 @@ class Session:
             self._warnings.append(event["text"])
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
-        self._tell(event)
+        try:
+            self._tell(event)
+        except Exception as error:  # noqa: BLE001 - whoever looks on is anyone's code: its fault is no reason to lose a run
+            if not self._deaf:
+                self._deaf = True
+                self._emit({"type": "warning", "text": f"on_event failed at {event['type']!r}: {type(error).__name__}: {error}"})
+
+
+async def chosen(config: Config) -> Choice:
+    """The embedder, before anything is made or asked. Raises ConfigError for one that is named and not here."""
+    try:
+        return await asyncio.to_thread(choose, config.memory.embedder, api_key=config.embedder_key())
+    except EmbedderUnavailable as error:
+        raise ConfigError(f"memory.embedder: {config.memory.embedder!r} cannot be had: {error}; allowed: auto, none, onnx, ...") from error
 
 
 def _still_stopped(state: ResearchState, context: Context) -> bool:
