@@ -77,7 +77,7 @@ class ScriptedHost:
     """Serves while it is entered. `requests` holds every chat request in order, refused ones in `refusals` as well."""
 
     def __init__(self, script: Script | Sequence[Reply], *, dialect: Dialect | None = None, key: str = "") -> None:
-        self._script = script if callable(script) else _in_turn(script)
+        self.script = script if callable(script) else _in_turn(script)
         self._lock = threading.Lock()
         self.dialect = dialect or Dialect()
         self.key = key
@@ -121,7 +121,7 @@ class ScriptedHost:
             except Refusal as refusal:
                 self.refusals.append(refusal.message)
                 return Reply(status=refusal.status, error={"type": refusal.type, "message": refusal.message}), 0
-            return self._script(request), cached
+            return self.script(request), cached
 
 
 def _in_turn(replies: Sequence[Reply]) -> Script:
