@@ -86,6 +86,8 @@ class ScriptedHost:
         self.requests: list[Request] = []
         self.headers: list[dict[str, str]] = []
         self.refusals: list[str] = []
+        self.others: list[tuple[str, Request]] = []
+        """What came on a path that is not served here: its path, its body."""
 
     @property
     def base_url(self) -> str:
@@ -147,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self.path.endswith("/chat/completions"):
+            self.host.others.append((self.path, request))
             return self._body(404, {"error": {"message": f"no such path: {self.path}"}}, {})
         reply, cached = self.host.answer(request, dict(self.headers.items()))
         time.sleep(reply.delay_s)
