@@ -81,13 +81,13 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as name,
         Rig(Path(name) / "rig") as rig,
-        World(lines="ABCDEFGHIJKL", follow_up="", stations=11) as world,
+        World(lines="ABCDEFGHIJKL", follow_up="", stations=11, window_tokens=32_000) as world,
     ):
         folder = Path(name)
         settings = world.config(folder / "long")
         life = Life(rig, world, settings, args.embedder)
         if not life.killed_at("review.before"):  # all is read, and the review is about to be asked for
-            sys.exit("the run ended before its review")
+            sys.exit("the run ended before its review: see its events")
         assert life.folder
         steps = world.steps
         resumed, fresh = [], []
