@@ -112,7 +112,7 @@ def _observation(found: Sequence[tuple[Segment, str]], summary: str) -> tuple[st
     blocks: list[Shown] = []
     for segment, text in found:
         read = segment.kind == "observation"  # only what was read has a handle, and can be cited
-        title = (segment.title or segment.tool) if read else f"your {segment.kind}"
+        title = segment.title or (segment.tool if read else f"your {segment.kind}")
         documents.append(
             Document(
                 text=text,

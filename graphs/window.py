@@ -166,7 +166,7 @@ async def compact(
     live = live_segments(kept)
     passages = await archive.recall(current["question"], budget_tokens=recall_tokens, kinds=("observation",), exclude=live)
     recalled = render(shown(passage.segment.id, passage.text, archive) for passage in passages)
-    text = prompts.memory([own, _handles(archive, live), recalled], prompts.sub_question(current["id"], current["question"]))
+    text = prompts.memory([own, handles(archive, live), recalled], prompts.sub_question(current["id"], current["question"]))
     block = keep(HumanMessage(text), archive, step=state.get("step", 0), opens=True)
     return [brief, block], kept
 
@@ -204,7 +204,8 @@ def _answers(plan: Sequence[SubQuestion]) -> str:
     return "Sub-questions worked on:\n" + "\n".join(lines) if lines else ""
 
 
-def _handles(archive: Archive, live: frozenset[str]) -> str:
+def handles(archive: Archive, live: frozenset[str]) -> str:
+    """What was read before, by handle, without what is live."""
     seen: dict[str, str] = {}
     for segment in archive.find(kind="observation", newest=3 * HANDLES):  # a page and what a search showed of it are one
         if segment.id not in live and (segment.title or segment.url):
