@@ -161,8 +161,8 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         if found:
             await memory.archive.archive([self._clean(segment) for segment in found])
             memory.archived.update(segment.id for segment in found)
-        turns = refs(items, memory.archive)
-        memory.live = window.live_segments(turns)
+        said = {segment.id for item in items if item.message.type == "human" for segment in segments(item, memory.archive, now)}
+        memory.live = window.live_segments(refs(items, memory.archive)) | said
 
     def _marks(self, turn: _Turn) -> window.Marks:
         request, trace = turn.request, turn.trace

@@ -54,7 +54,7 @@ def script(turns: int = TURNS) -> Callable[[list[BaseMessage], dict[str, Any]], 
             call = {"name": "recall", "args": {"query": "lamp of lighthouse number 3"}, "id": f"call-{done + 1}"}
             return AIMessage("", tool_calls=[call])
         if done == turns + 1:
-            assert fact(3) in looked[-1].content
+            assert turns <= 3 or fact(3) in looked[-1].content  # what stands in the prompt whole is not recalled
             handle = re.search(r'handle="(S\d+)"[^>]*step="3"', str(looked[-1].content))
             call = {"name": "recall", "args": {"query": handle[1] if handle else "?"}, "id": f"call-{done + 1}"}
             return AIMessage("", tool_calls=[call])
