@@ -18,12 +18,19 @@ from research_agent.memory.segment import MAX_ORDINALS, handle
 from . import prompts
 from .calls import reasoning_of
 from .observation import Shown, render
-from .state import Counted, TurnRef
+from .state import TurnRef
 from .window import HANDLES, RECALL_TOKENS, Marks, evict, handles, message_tokens, shown
 
 MEMORY = "trace_memory"
 """In the `additional_kwargs` of the memory block, and of a tool result that is not shown whole."""
 RECALL = "recall"
+
+
+class Counted(TypedDict):
+    """The last prompt: its estimate, uncalibrated, and what its host counted; 0 if it did not."""
+
+    raw: int
+    reported: int
 
 
 class Trace(TypedDict):
@@ -38,6 +45,14 @@ class Trace(TypedDict):
     counted: Counted
     window: int | None
     """What an overflow taught."""
+
+
+def estimated(raw: int, trace: Trace) -> int:
+    """Tokens of a prompt as its model counts them. Where it only grew since the last call, only what was added is an estimate."""
+    counted = trace["counted"]
+    if not 0 < counted["raw"] <= raw:
+        return int(raw * trace["calibration"])
+    return int(counted["reported"] + (raw - counted["raw"]) * trace["calibration"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +160,7 @@ async def compacted(
     passages = await archive.recall(
         _topic(asked, items), budget_tokens=recall_tokens, kinds=("observation", "finding", "answer"), exclude=live
     )
-    recalled = render(shown(passage.segment.id, passage.text, archive) for passage in passages)
+    recalled = render(shown(passage.segment, passage.text) for passage in passages)
     text = prompts.earlier([handles(archive, live), recalled])
     block = HumanMessage(text, id=f"{MEMORY}-{archive.run}-{left[0].number}", additional_kwargs={MEMORY: "block"})
     staying = {str(item.message.id) for item in left}

@@ -40,12 +40,11 @@ from research_agent.memory import Archive, Embedder, Segment, best_passages, con
 
 from . import window
 from .act import OBSERVATION_TOKENS
-from .budget import calibrated, estimated
-from .conversation import MEMORY, RECALL, Trace, called, clipped, compacted, observation, placed, refs, segments
+from .budget import calibrated
+from .conversation import MEMORY, RECALL, Counted, Trace, called, clipped, compacted, estimated, observation, placed, refs, segments
 from .investigate import OVERFLOWS
 from .ports import Model, ModelCallError, Prices
 from .recalling import RecallArgs, recall_tool
-from .state import Counted
 
 WINDOW_TOKENS = 128_000
 """Of a model that nobody described."""
@@ -83,7 +82,7 @@ class _Turn:
 
     @property
     def estimate(self) -> int:
-        return estimated(self.raw, self.trace["calibration"], self.trace["counted"])
+        return estimated(self.raw, self.trace)
 
 
 class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):

@@ -95,10 +95,15 @@ class Archive:
             raise
         return archive
 
-    async def archive(self, segments: Sequence[Segment]) -> None:
-        """They are on disk when this returns. One that was archived before stays as it was."""
-        await asyncio.to_thread(self._ledger.add, segments)
-        if self._indexer:
+    async def archive(self, segments: Sequence[Segment], *, bodies: Sequence[str] = ()) -> None:
+        """Segments, and texts to keep as `put_body` does, in one write: all of it is on disk when this returns, or nothing is.
+
+        One that was archived before stays as it was.
+        """
+        if not (segments or bodies):
+            return
+        await asyncio.to_thread(self._ledger.add, segments, bodies)
+        if self._indexer and segments:
             self._indexer.wake()
 
     async def recall(

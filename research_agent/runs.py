@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 RECORD = "run.json"
+_HIDDEN = ".making-"
 
 
 class RunError(Exception):
@@ -56,6 +57,11 @@ class Run:
         if not isinstance(record, dict):
             raise RunError(f"{path}: not a run's record")
         return record
+
+    def steps_before(self) -> int:
+        """Of a fork: the steps that were made before it began."""
+        parent = self.read().get("parent") or {}
+        return int(parent.get("step", 0))
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
@@ -113,18 +119,39 @@ def now() -> str:
 
 def create(out: Path, question: str, **record: Any) -> Run:
     """A new run's folder, with its record."""
-    words = re.findall(r"[a-z0-9]+", question.lower())
-    slug = "-".join(words)[:40].strip("-") or "run"
-    id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(2)}"
-    run = Run(out.resolve() / id)
+    run = Run(out.resolve() / new_id(question))
     try:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         run.folder.mkdir(mode=0o700)  # what was read may be private
         run.assets.mkdir()
-        run.update(id=id, question=question, status="running", reason="", created=now(), **record)
+        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
     except OSError as error:
-        raise RunError(f"cannot make the run's folder {run.folder}: {error.strerror or error}") from error
+        raise _cannot_make(run, error) from error
     return run
+
+
+def new_id(question: str) -> str:
+    slug = "-".join(re.findall(r"[a-z0-9]+", question.lower()))[:40].strip("-") or "run"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def built(out: Path, question: str) -> Iterator[Run]:
+    """A run's folder to be filled, under its id but out of sight; it is in `out` when this ends well, and gone when it does not."""
+    run = Run(out.resolve() / f"{_HIDDEN}{secrets.token_hex(4)}" / new_id(question))
+    try:
+        run.folder.mkdir(parents=True, mode=0o700)
+        run.assets.mkdir()
+        yield run
+        os.replace(run.folder, run.folder.parent.parent / run.id)
+    except OSError as error:
+        raise _cannot_make(run, error) from error
+    finally:
+        shutil.rmtree(run.folder.parent, ignore_errors=True)
+
+
+def _cannot_make(run: Run, error: OSError) -> RunError:
+    return RunError(f"cannot make the run's folder {run.folder}: {error.strerror or error}")
 
 
 def find(name: str, out: Path) -> Run:

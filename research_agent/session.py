@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -18,6 +18,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
+from research_agent import checkpoint_file
 from research_agent.config import Config
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
@@ -32,9 +33,6 @@ from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, RunError, now
 from research_agent.search.provider import SearchFailed
 from research_agent.tools.registry import open_tools
-
-if TYPE_CHECKING:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Status = Literal["complete", "incomplete", "failed"]
 Emit = Callable[[Event], None]
@@ -100,7 +98,7 @@ class Session:
 
     async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
         async with AsyncExitStack() as stack:
-            checkpointer = await stack.enter_async_context(_checkpointer(self._run.checkpoints))
+            checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
             archive = await stack.enter_async_context(self._archive())
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
@@ -162,7 +160,9 @@ class Session:
             models=models,
             tools=tools,
             archive=archive,
-            limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes),
+            limits=Limits(
+                usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._run.steps_before()
+            ),
             clock=self._clock,
             now=now,
             redact=self._redact,
@@ -232,7 +232,8 @@ class Session:
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
         tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        counts = {"steps": state.get("step", 0), "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
+        steps = max(0, state.get("step", 0) - self._run.steps_before())
+        counts = {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,
             reason=reason,
@@ -253,14 +254,6 @@ class Session:
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
         self._tell(event)
-
-
-@asynccontextmanager
-async def _checkpointer(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-        yield saver
 
 
 def _json(value: Any) -> str:
