@@ -103,6 +103,8 @@ class Document:
     title: str = ""
     retrieved_at: str = ""
     """ISO 8601, UTC."""
+    run: str = ""
+    """The earlier run that read it, where it was not this one."""
     origin: str = ""
     """Set by `recall` only: the id of the segment this text already is. It is shown again, not archived again."""
 

@@ -188,6 +188,7 @@ def shown(segment: Segment, text: str, *, more_tokens: int = 0) -> Shown:
         handle="" if own else segment.handle,
         title=segment.title or (f"your {segment.kind} at step {segment.step}" if own else segment.tool),
         url=segment.url,
+        run=segment.earlier_run,
         step=segment.step,
         more_tokens=more_tokens,
         trust=segment.trust,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -189,6 +190,14 @@ class Archive:
     def segments(self) -> Iterator[Segment]:
         """All of the run, in its order."""
         return self._ledger.segments(self.run)
+
+    def opened(self) -> str:
+        """Waits until the vectors can be searched; why they cannot, or an empty string."""
+        if self._indexer is None:
+            return ""
+        with contextlib.suppress(EmbedderChanged):
+            self._indexer.opened()
+        return self._indexer.failure
 
     def put_body(self, text: str) -> str:
         """Keeps a text under its content hash, and returns that."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.memories import open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
-from research_agent.memory.embedders import choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
@@ -52,6 +52,17 @@ class Result:
     """The report's short answer."""
     waiting: bool = False
     """For a person's word on the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A run that another graph drives."""
+
+    id: str
+    folder: Path
+    context: Context
+    finish: Callable[[Mapping[str, Any]], Result]
+    """From the values that the research graph ended with: writes the report and its tables into the run's folder."""
 
 
 class Session:
@@ -99,8 +110,7 @@ class Session:
     async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
-            archive = await stack.enter_async_context(self._archive())
-            tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
+            archive, tools = await stack.enter_async_context(self._parts())
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
             before = await self._reopened(graph, thread)
@@ -119,6 +129,27 @@ class Session:
                 self._emit({"type": "approval", "plan": values["plan"]})
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
             return self._finish(values, archive, drained)
+
+    @asynccontextmanager
+    async def _parts(self) -> AsyncIterator[tuple[Archive, Sequence[BaseTool]]]:
+        async with (
+            open_memories(self._config, self._run, self._warn) as memories,
+            open_tools(self._config, memories.archive, self._run, self._emit, earlier=memories.earlier) as tools,
+        ):
+            yield memories.archive, tools
+
+    @asynccontextmanager
+    async def embedded(self) -> AsyncIterator[Embedded]:
+        """What the graph needs, for somebody else's graph to run it in. The run's folder is locked meanwhile."""
+        with self._run.lock():
+            async with self._parts() as (archive, tools):
+                self._run.update(status="running", reason="", config=self._config.public())
+
+                def finish(state: Mapping[str, Any]) -> Result:
+                    self._state = cast(ResearchState, state)
+                    return self._finish(self._state, archive, drained=False)
+
+                yield Embedded(self._run.id, self._run.folder, self._context(archive, tools), finish)
 
     async def _reopened(self, graph: ResearchGraph, thread: RunnableConfig) -> ResearchState:
         """The state so far. A run that a limit or a failure ended before its plan did goes on investigating."""
@@ -139,17 +170,8 @@ class Session:
             return True
         return False
 
-    @asynccontextmanager
-    async def _archive(self) -> AsyncIterator[Archive]:
-        wanted = self._config.memory.embedder
-        choice = choose(wanted, api_key=self._config.embedder_key())
-        if choice.embedder is None and wanted == "auto":
-            self._emit({"type": "warning", "text": choice.reason})
-        archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
-        try:
-            yield archive
-        finally:
-            await archive.close()
+    def _warn(self, text: str) -> None:
+        self._emit({"type": "warning", "text": text})
 
     def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
