@@ -193,6 +193,8 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    earlier: Sequence[str] = ()
+    """Ids of the earlier runs that `recall` reaches too."""
     _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Once made: the tools' schemas as text, and its tokens."""
 

@@ -25,7 +25,7 @@ from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
-from research_agent.memories import open_memories
+from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
@@ -110,12 +110,13 @@ class Session:
     async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
-            archive, tools = await stack.enter_async_context(self._parts())
+            memories, tools = await stack.enter_async_context(self._parts())
+            archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
             before = await self._reopened(graph, thread)
             self._seconds_before = before.get("seconds", 0.0)
-            context = self._context(archive, tools)
+            context = self._context(memories, tools)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             self._state = before
             if resumed and before.get("plan"):
@@ -131,25 +132,25 @@ class Session:
             return self._finish(values, archive, drained)
 
     @asynccontextmanager
-    async def _parts(self) -> AsyncIterator[tuple[Archive, Sequence[BaseTool]]]:
+    async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
         async with (
             open_memories(self._config, self._run, self._warn) as memories,
             open_tools(self._config, memories.archive, self._run, self._emit, earlier=memories.earlier) as tools,
         ):
-            yield memories.archive, tools
+            yield memories, tools
 
     @asynccontextmanager
     async def embedded(self) -> AsyncIterator[Embedded]:
         """What the graph needs, for somebody else's graph to run it in. The run's folder is locked meanwhile."""
         with self._run.lock():
-            async with self._parts() as (archive, tools):
+            async with self._parts() as (memories, tools):
                 self._run.update(status="running", reason="", config=self._config.public())
 
                 def finish(state: Mapping[str, Any]) -> Result:
                     self._state = cast(ResearchState, state)
-                    return self._finish(self._state, archive, drained=False)
+                    return self._finish(self._state, memories.archive, drained=False)
 
-                yield Embedded(self._run.id, self._run.folder, self._context(archive, tools), finish)
+                yield Embedded(self._run.id, self._run.folder, self._context(memories, tools), finish)
 
     async def _reopened(self, graph: ResearchGraph, thread: RunnableConfig) -> ResearchState:
         """The state so far. A run that a limit or a failure ended before its plan did goes on investigating."""
@@ -173,7 +174,7 @@ class Session:
     def _warn(self, text: str) -> None:
         self._emit({"type": "warning", "text": text})
 
-    def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
+    def _context(self, memories: Memories, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
         for name in sorted({model.name for model in models.values() if not model.priced}):
             self._emit({"type": "warning", "text": f"the prices of {name} are not known, so limits.usd cannot hold: set model.prices"})
@@ -181,7 +182,8 @@ class Session:
             run=self._run.id,
             models=models,
             tools=tools,
-            archive=archive,
+            archive=memories.archive,
+            earlier=tuple(earlier.run for earlier in memories.earlier),
             limits=Limits(
                 usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._run.steps_before()
             ),

@@ -101,7 +101,7 @@ async def test_what_is_anothers_is_told_apart_and_what_is_known_is_not_brought_t
     fresh = [document for document in message.artifact.documents if not document.origin]
     assert [(d.url, d.retrieved_at, d.run) for d in fresh] == [("https://a.example/zinc", "2026-01-02T03:04:05Z", "other")]
     assert "Zinc may matter" not in message.content  # a thought of another run is nobody's here
-    assert "other" not in (await ask(mine, other, kind="reasoning")).content
+    assert (await ask(mine, other, kind="reasoning")).content.startswith("Nothing in memory")
     tool = note_tool(mine)  # a handle of the other run names nothing here: cited before it is shown, it is refused
     call = {"type": "tool_call", "id": "2", "name": "note", "args": {"claim": "x", "quote": "Zinc melts at 420 degrees.", "source": "S200"}}
     with pytest.raises(Exception, match="nothing was read from S200"):
