@@ -81,8 +81,9 @@ def read(path: Path, run: str, redact: Callable[[str], str]) -> Iterator[Segment
     for number, item in _lines(path):
         if isinstance(item, dict) and "segment" in item:
             old = _segment(path, number, item)
-            clean = {name: redact(getattr(old, name)) for name in ("text", "title", "url", "quote")}
-            new = replace(old, run=run, source=ids.get(old.source, old.source), supersedes=ids.get(old.supersedes, old.supersedes), **clean)
+            changes: dict[str, Any] = {name: redact(getattr(old, name)) for name in ("text", "title", "url", "quote")}
+            changes |= {name: ids.get(getattr(old, name), getattr(old, name)) for name in ("source", "supersedes")}
+            new = replace(old, run=run, **changes)
             ids[old.id] = new.id
             yield new
 

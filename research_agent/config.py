@@ -328,7 +328,12 @@ class Config(_Part):
 
     def embedder_key(self) -> str:
         """Of an embedder that is an OpenAI-compatible endpoint; empty where none is set."""
-        return os.environ.get("OPENAI_API_KEY", "").strip() if self.memory.embedder.startswith("openai:") else ""
+        return self.key_of(self.memory.embedder)
+
+    @staticmethod
+    def key_of(embedder: str) -> str:
+        """Of an embedder by its name."""
+        return os.environ.get("OPENAI_API_KEY", "").strip() if embedder.startswith("openai:") else ""
 
     @staticmethod
     def secrets(*models: ModelConfig) -> tuple[str, ...]:

@@ -121,7 +121,8 @@ def kept(folder: Path) -> bytes:
 @pytest.mark.parametrize("named", [{"source": "S100"}, {"source": "https://z.example/xylophone"}, {"thread": "x"}])
 async def test_a_forgotten_source_is_in_no_file(tmp_path: Path, named: dict[str, str]) -> None:
     secret = page(1, "The unforgettable xylophone. " * 60, url="https://z.example/xylophone", title="zeppelin", thread="x")
-    block = '<document handle="S100" title="zeppelin" step="1">\nunforgettable xylophone\n</document>\n<document handle="S200">\nBread\n</document>'
+    block = '<document handle="S100" title="zeppelin" step="1">\nunforgettable xylophone\n</document>\n'
+    block += '<document handle="S200">\nBread\n</document>'
     noting = {"source": "S100", "quote": "unforgettable xylophone", "claim": "zeppelin"}
     archive = Archive.open(tmp_path, run="r", embedder=HashingEmbedder(same=SAME))
     await archive.archive(
