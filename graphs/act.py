@@ -14,7 +14,7 @@ from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
 from research_agent.memory import Segment, best_passages, estimate_tokens
-from research_agent.memory.segment import MAX_ORDINALS
+from research_agent.memory.segment import MAX_ORDINALS, thread_of
 
 from . import prompts
 from .observation import render
@@ -118,7 +118,12 @@ async def _outcome(context: Context, task: Task) -> _Shown:
     segments = [_segment(context, task, n, document) for n, document in enumerate(fresh)]
     summary = context.redact(observation.summary)
     if recalled:
-        return replace(_again(context, recalled, summary), brought=segments)
+        again = _again(context, recalled, summary)
+        if not segments:
+            return again
+        more = _show(task, segments)
+        whole = [*again.whole, *more.whole]
+        return _Shown(f"{again.text}\n{more.text}", again.summary, [*again.segments, *segments], segments, whole)
     if not segments:
         return _Shown(context.redact(content), summary or "nothing found")
     return replace(_show(task, segments, summary), brought=segments)
@@ -166,6 +171,7 @@ def _segment(context: Context, task: Task, ordinal: int, document: Document) -> 
     text = context.redact(document.text)
     return replace(
         _base(context, task),
+        thread=thread_of(document.run),
         ordinal=ordinal,
         text=text,
         url=context.redact(document.url),

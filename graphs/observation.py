@@ -24,6 +24,8 @@ class Shown:
     text: str
     title: str = ""
     url: str = ""
+    run: str = ""
+    """The earlier run that read it, where it was not this one."""
     step: int | None = None
     more_tokens: int = 0
     """How much of the document is not shown; `recall(handle)` brings it."""
@@ -37,7 +39,7 @@ def render(blocks: Iterable[Shown]) -> str:
 
 
 def _render(block: Shown) -> str:
-    attrs = {"handle": block.handle, "title": block.title, "url": block.url}
+    attrs = {"handle": block.handle, "title": block.title, "url": block.url, "run": block.run}
     if block.step is not None:
         attrs["step"] = str(block.step)
     if block.more_tokens:
@@ -63,6 +65,7 @@ def _parse(match: re.Match[str]) -> Shown:
         handle=attrs.get("handle", ""),
         title=attrs.get("title", ""),
         url=attrs.get("url", ""),
+        run=attrs.get("run", ""),
         step=int(attrs["step"]) if "step" in attrs else None,
         more_tokens=int(attrs.get("more_tokens", 0)),
         trust=attrs.get("trust", "untrusted"),

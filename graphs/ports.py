@@ -141,6 +141,8 @@ class Document:
     title: str = ""
     retrieved_at: str = ""
     """ISO 8601, UTC."""
+    run: str = ""
+    """The earlier run that read it, where it was not this one."""
     origin: str = ""
     """Set by `recall` only: the id of the segment this text already is. It is shown again, not archived again."""
 
@@ -243,6 +245,8 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    earlier: Sequence[str] = ()
+    """Ids of the earlier runs that `recall` reaches too."""
     tape: Tape = field(default=NoTape())
     slot: Slot | None = None
     """None: a call that is cut is made and paid for again."""

@@ -181,7 +181,7 @@ async def compact(
     live = live_segments(kept)
     passages = await archive.recall(current["question"], budget_tokens=recall_tokens, kinds=("observation",), exclude=live)
     recalled = render(shown(passage.segment, passage.text) for passage in passages)
-    text = prompts.memory([own, _handles(archive, live), recalled], prompts.sub_question(current["id"], current["question"]))
+    text = prompts.memory([own, handles(archive, live), recalled], prompts.sub_question(current["id"], current["question"]))
     block = keep(HumanMessage(text), archive, step=state.get("step", 0), opens=True)
     return [brief, block], kept
 
@@ -193,6 +193,7 @@ def shown(segment: Segment, text: str, *, more_tokens: int = 0) -> Shown:
         handle="" if own else segment.handle,
         title=segment.title or (f"your {segment.kind} at step {segment.step}" if own else segment.tool),
         url=segment.url,
+        run=segment.earlier_run,
         step=segment.step,
         more_tokens=more_tokens,
         trust=segment.trust,
@@ -216,7 +217,8 @@ def _answers(plan: Sequence[SubQuestion]) -> str:
     return "Sub-questions worked on:\n" + "\n".join(lines) if lines else ""
 
 
-def _handles(archive: Archive, live: frozenset[str]) -> str:
+def handles(archive: Archive, live: frozenset[str]) -> str:
+    """What was read before, by handle, without what is live."""
     seen: dict[str, str] = {}
     for segment in archive.find(kind="observation", newest=3 * HANDLES):  # a page and what a search showed of it are one
         if segment.id not in live and (segment.title or segment.url):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from research_agent import runs
 from research_agent.config_faults import SECRET_NAME, ConfigError, Fault, not_allowed, read
 from research_agent.config_file import anchor, read_file, set_value
 from research_agent.redact import Redactor
@@ -210,7 +211,12 @@ class MemoryConfig(_Part):
     embedder: Annotated[str, _matching(_EMBEDDER)] = Field(
         default="auto", description="auto, none, onnx, sentence-transformers:NAME-or-path or openai:NAME"
     )
-    also: tuple[()] = Field(default=(), strict=False, description="an empty list (recall from earlier runs is not built yet)")
+    changed: Literal["rebuild", "refuse"] = Field(
+        default="rebuild", description="rebuild or refuse: what becomes of the vectors of another embedder than this one"
+    )
+    also: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), strict=False, description="a list of earlier runs to recall from: their ids, or their folders"
+    )
 
 
 class StoreConfig(_Part):
@@ -322,7 +328,12 @@ class Config(_Part):
 
     def embedder_key(self) -> str:
         """Of an embedder that is an OpenAI-compatible endpoint; empty where none is set."""
-        return os.environ.get("OPENAI_API_KEY", "").strip() if self.memory.embedder.startswith("openai:") else ""
+        return self.key_of(self.memory.embedder)
+
+    @staticmethod
+    def key_of(embedder: str) -> str:
+        """Of an embedder by its name."""
+        return os.environ.get("OPENAI_API_KEY", "").strip() if embedder.startswith("openai:") else ""
 
     @staticmethod
     def secrets(*models: ModelConfig) -> tuple[str, ...]:
@@ -358,7 +369,7 @@ def _origin_of(key: str, set_here: Mapping[str, str]) -> str:
 
 def _faults(config: Config) -> list[Fault]:
     """What only shows once the parts are seen together, or beside the machine."""
-    faults = _search_faults(config)
+    faults = [*_search_faults(config), *_memory_faults(config)]
     for name, server in config.mcp.items():
         faults += _mcp_faults(f"mcp.{name}", server)
     faults += [
@@ -386,6 +397,17 @@ def _search_faults(config: Config) -> list[Fault]:
     if "searxng" in search.providers and search.searxng_url is None:
         allowed = "the address of the server that the provider 'searxng' asks, like http://127.0.0.1:8080"
         faults.append(not_allowed("search.searxng_url", None, allowed))
+    return faults
+
+
+def _memory_faults(config: Config) -> list[Fault]:
+    faults = []
+    for number, name in enumerate(config.memory.also):
+        try:
+            if not (runs.find(name, config.out).folder / "ledger.sqlite").is_file():
+                faults.append(not_allowed(f"memory.also.{number}", name, "a run that has a memory"))
+        except runs.RunError as error:
+            faults.append(not_allowed(f"memory.also.{number}", name, f"the id or the folder of an earlier run ({error})"))
     return faults
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from research_agent.memory.reading import held
+
 RECORD = "run.json"
 _UNFINISHED = "unfinished"
 _GLANCE_S = 0.2
@@ -103,11 +105,8 @@ class Run:
 
     @property
     def locked(self) -> bool:
-        try:
-            with self.lock():
-                return False
-        except RunError:
-            return True
+        """Whether a process works on it. Looking writes nothing: the folder may be one that cannot be written."""
+        return held(self.folder / ".lock")
 
     def status(self) -> str:
         """As recorded; a run recorded as running that nobody works on was interrupted."""

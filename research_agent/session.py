@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
 from research_agent import checkpoint_file
-from research_agent.config import Config, ConfigError
+from research_agent.config import Config
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
@@ -29,8 +28,9 @@ from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
+from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
-from research_agent.memory.embedders import Choice, choose
+from research_agent.memory.embedders import Choice
 from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
@@ -56,6 +56,17 @@ class Result:
     """The report's short answer."""
     waiting: bool = False
     """For a person's word on the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A run that another graph drives."""
+
+    id: str
+    folder: Path
+    context: Context
+    finish: Callable[[Mapping[str, Any]], Result]
+    """From the values that the research graph ended with: writes the report and its tables into the run's folder."""
 
 
 class Session:
@@ -109,16 +120,17 @@ class Session:
     async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool) -> Result:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
-            archive = await stack.enter_async_context(self._archive())
-            tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
+            memories, tools = await stack.enter_async_context(self._parts())
+            archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            at, before, again = await self._reopened(graph, thread, self._context(archive, tools), rewrite)
+            context = self._context(memories, tools)
+            at, before, again = await self._reopened(graph, thread, context, rewrite)
             self._seconds_before = before.get("seconds", 0.0)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
-            context = recorder.began(at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, **again)
+            context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             self._state = before
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -154,6 +166,27 @@ class Session:
             await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
         return at, values, again
 
+    @asynccontextmanager
+    async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
+        async with (
+            open_memories(self._config, self._run, self._embedder, self._warn) as memories,
+            open_tools(self._config, memories.archive, self._run, self._emit, earlier=memories.earlier) as tools,
+        ):
+            yield memories, tools
+
+    @asynccontextmanager
+    async def embedded(self) -> AsyncIterator[Embedded]:
+        """What the graph needs, for somebody else's graph to run it in. The run's folder is locked meanwhile."""
+        with self._run.lock():
+            async with self._parts() as (memories, tools):
+                self._run.update(status="running", reason="", config=self._config.public())
+
+                def finish(state: Mapping[str, Any]) -> Result:
+                    self._state = cast(ResearchState, state)
+                    return self._finish(self._state, memories.archive, drained=False)
+
+                yield Embedded(self._run.id, self._run.folder, self._context(memories, tools), finish)
+
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
         try:
@@ -165,18 +198,10 @@ class Session:
             return True
         return False
 
-    @asynccontextmanager
-    async def _archive(self) -> AsyncIterator[Archive]:
-        choice = self._embedder
-        if choice.embedder is None and self._config.memory.embedder == "auto":
-            self._emit({"type": "warning", "text": choice.reason})
-        archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
-        try:
-            yield archive
-        finally:
-            await archive.close()
+    def _warn(self, text: str) -> None:
+        self._emit({"type": "warning", "text": text})
 
-    def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
+    def _context(self, memories: Memories, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
         for text in config.unused():
             self._emit({"type": "warning", "text": text})
@@ -186,7 +211,8 @@ class Session:
             run=self._run.id,
             models=models,
             tools=tools,
-            archive=archive,
+            archive=memories.archive,
+            earlier=tuple(earlier.run for earlier in memories.earlier),
             limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._steps_before),
             clock=self._clock,
             now=now,
@@ -287,14 +313,6 @@ class Session:
             if not self._deaf:
                 self._deaf = True
                 self._emit({"type": "warning", "text": f"on_event failed at {event['type']!r}: {type(error).__name__}: {error}"})
-
-
-async def chosen(config: Config) -> Choice:
-    """The embedder, before anything is made or asked. Raises ConfigError for one that is named and not here."""
-    try:
-        return await asyncio.to_thread(choose, config.memory.embedder, api_key=config.embedder_key())
-    except EmbedderUnavailable as error:
-        raise ConfigError(f"memory.embedder: {config.memory.embedder!r} cannot be had: {error}; allowed: auto, none, onnx, ...") from error
 
 
 def _still_stopped(state: ResearchState, context: Context) -> bool:

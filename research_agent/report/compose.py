@@ -281,6 +281,7 @@ def _source_row(number: int, segment: Segment) -> dict[str, Any]:
         "title": segment.title,
         "retrieved_at": segment.retrieved_at,
         "tool": segment.tool,
+        **({"run": segment.earlier_run} if segment.earlier_run else {}),
     }
 
 
