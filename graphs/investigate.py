@@ -14,15 +14,17 @@ from research_agent.memory import Segment
 from . import prompts, window
 from .budget import calibrated, estimated, purse
 from .calls import Emit, Reply, add_usage, call
+from .compaction import compact
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
 from .state import NO_USAGE, NOT_JSON, Call, Counted, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .summary import Summarizer
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
 WRONG_CALLS, LAST_WRONG_CALL = 3, 9
 """So many in a row, and the model is shown how its tools are called; so many, and its sub-question is given up."""
-OVERFLOWS = 3
+OVERFLOWS = 5
 """Compactions that a host's overflow error may force before the run stops."""
 
 
@@ -53,13 +55,16 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
     try:
         reply = await turn.take()
     except ModelCallError as error:
-        return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+        ended = _stopped(context, state, turn.usage, error)
+        failures = [*turn.failures, *ended.pop("failures", [])]
+        return {**folded, "turns": turns, "usage": turn.usage, **ended, "failures": failures}
     update = await _archived(context, state, current, reply, runtime.stream_writer)
-    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window}
+    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window, "summary": turn.summary}
     return {
         **folded,
         **update,
         **{key: value for key, value in changed.items() if value != state.get(key)},
+        **({"failures": turn.failures} if turn.failures else {}),
         "turns": [*turn.turns, *update["turns"]],
         "usage": add_usage(turn.usage, reply.usage),
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
@@ -130,6 +135,9 @@ class _Turn:
         self._counted = state.get("counted")
         self.learned_window = state.get("window")
         self.usage = state.get("usage", NO_USAGE)
+        self.summary = state.get("summary", "")
+        self.failures: list[Failure] = []
+        """Of summaries that could not be made."""
 
     @property
     def raw(self) -> int:
@@ -168,8 +176,8 @@ class _Turn:
         raise ModelCallError("the host says the prompt is too long, whatever is left out of it", "overflow")
 
     def _marks(self) -> window.Marks:
-        newest = sum(turn["tokens"] for group in window.whole_turns(self.turns)[-window.NEWEST_TURNS :] for turn in group)
-        kept = newest + window.RECALL_TOKENS + (self.head[0]["tokens"] if self.head else 0)
+        memory = sum(turn["tokens"] for turn in self.head[1:]) or window.RECALL_TOKENS
+        kept = window.newest_tokens(self.turns) + memory + (self.head[0]["tokens"] if self.head else 0)
         return window.marks(
             self._model,
             fixed=self._fixed,
@@ -178,11 +186,21 @@ class _Turn:
             learned_window=self.learned_window,
         )
 
+    def _summarizer(self) -> Summarizer | None:
+        """Where the run has the role."""
+        if "summarizer" not in self._context.models:
+            return None
+        return Summarizer(self._context, self._state, self._current, self._emit, self.usage, self.summary, self.failures)
+
     async def _compact(self, marks: window.Marks) -> None:
         before, count = self.estimate, len(self.turns)
-        self.head, self.turns = await window.compact(
-            self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
+        marks, summarizer = marks.over(self._calibration), self._summarizer()
+        compacted = await compact(
+            self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks, summarize=summarizer
         )
+        self.head, self.turns = compacted.head, compacted.turns
+        if summarizer:
+            self.usage, self.summary = summarizer.usage, summarizer.summary
         self._counted = None  # it is another prompt now
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})

@@ -19,7 +19,8 @@ from research_agent.memory.segment import Passage as Passage
 
 from .state import NO_USAGE, Usage
 
-Role = Literal["planner", "investigator", "reviewer", "writer"]
+Role = Literal["planner", "investigator", "reviewer", "writer", "summarizer"]
+"""`summarizer` is optional: with it, each compaction has what leaves the prompt summarized."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import choose
-from research_agent.models.load import ROLES, CannotLoad, load_roles
+from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, RunError, now
@@ -59,7 +59,7 @@ class Session:
 
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
         self._run, self._config, self._control = run, config, control
-        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
+        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in config.played)))
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
