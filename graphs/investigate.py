@@ -129,10 +129,10 @@ class _Turn:
     def __init__(self, context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, emit: Emit) -> None:
         self._context, self._state, self._current, self._emit = context, state, current, emit
         self._model = context.models["investigator"]
-        self._calibration = state.get("calibration", 1.0)
+        self._counted = state.get("counted")
+        self._calibration = max(state.get("calibration", 1.0), _last_ratio(self._counted))
         self._fixed = window.fixed_tokens(context)
         self.head, self.turns = list(state["head"]), list(turns)
-        self._counted = state.get("counted")
         self.learned_window = state.get("window")
         self.usage = state.get("usage", NO_USAGE)
         self.summary = state.get("summary", "")
@@ -206,6 +206,11 @@ class _Turn:
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
 
 
+def _last_ratio(counted: Counted | None) -> float:
+    """Tokens of the last prompt over their estimate, by its host. The calibration follows at half the speed; the window does not wait."""
+    return counted["reported"] / counted["raw"] if counted and counted["raw"] and counted["reported"] else 0.0
+
+
 async def _archived(context: Context, state: ResearchState, current: SubQuestion, reply: Reply, emit: Emit) -> dict[str, Any]:
     """Archives what the turn thought and asked for, before anything else happens to it; then the state's share of it."""
     turn, step = state.get("turn", 0) + 1, state["step"]
@@ -215,7 +220,11 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     if reasoning := context.redact(reply.reasoning):
         segments.append(_segment(context, current, step=step, kind="reasoning", ordinal=turn, text=reasoning))
     for n, item in enumerate(calls):
-        told = {"tool": item["name"], "text": call_text(item["name"], item["args"]), "args_hash": args_hash(item["name"], item["args"])}
+        told = {
+            "tool": item["name"],
+            "text": call_text(item["name"], item["args"]),
+            "args_hash": args_hash(context, item["name"], item["args"]),
+        }
         segments.append(_segment(context, current, step=item["step"], kind="call", ordinal=n, **told))
     answer = str(message.text).strip()
     if not calls:

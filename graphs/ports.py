@@ -187,6 +187,7 @@ class Context:
     max_words: int | None = None
     loop_guard: bool = True
     _counted: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _arguments: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def schema_tokens(self) -> int:
@@ -195,6 +196,13 @@ class Context:
             schemas = [convert_to_openai_tool(tool) for tool in self.tools]
             self._counted["schemas"] = estimate_tokens(json.dumps(schemas)) if schemas else 0
         return self._counted["schemas"]
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """A tool's arguments, each with its JSON schema; none of a tool that there is not."""
+        if name not in self._arguments:
+            tool = self.tool(name)
+            self._arguments[name] = tool.args if tool else {}
+        return self._arguments[name]
 
     def tool(self, name: str) -> BaseTool | None:
         return next((tool for tool in self.tools if tool.name == name), None)

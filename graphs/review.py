@@ -7,6 +7,8 @@ from typing import Any, Literal
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
+from research_agent.memory.clip import head
+
 from . import prompts, window
 from .budget import purse
 from .calls import InvalidOutput, add_usage, ask
@@ -25,12 +27,12 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
     base: dict[str, Any] = {"reviews": reviews, "seconds": context.clock()}
     if reviews > MAX_REVIEWS or over_limit(context, state):
         return base
-    plan = state["plan"]
+    plan, cap = state["plan"], window.prompt_cap(context.models["reviewer"]) // 2
     text = prompts.review(
         state["question"],
         [(item["id"], item["question"]) for item in plan],
-        window.finding_blocks(context.archive),
-        [(item["id"], item["answer"]) for item in plan],
+        window.findings_within(context.archive, cap),
+        [(item["id"], head(item["answer"], cap // 2 // len(plan))) for item in plan],
     )
     messages = [SystemMessage(prompts.REVIEWER), HumanMessage(text)]
     given = purse(context, state, usage, "reviewer")

@@ -96,14 +96,19 @@ def fixed_tokens(context: Context) -> int:
     return sum(map(message_tokens, system_messages())) + context.schema_tokens
 
 
+def prompt_cap(model: Model, learned_window: int | None = None) -> int:
+    """The largest prompt: the window less the reserved output."""
+    window = min(model.window_tokens, learned_window or model.window_tokens)
+    reserved = min(model.max_output_tokens, max(window // 3, model.least_output_tokens))
+    return int((window - reserved) / SAFETY)
+
+
 def marks(model: Model, *, fixed: int, kept: int, step_tokens: float, learned_window: int | None = None) -> Marks:
     """Where to compact, from the model's own prices: the inventory problem of DESIGN.md.
 
     `fixed` tokens never change in a run, `kept` survive a compaction, `step_tokens` is a step's measured size.
     """
-    window = min(model.window_tokens, learned_window or model.window_tokens)
-    reserved = min(model.max_output_tokens, max(window // 3, model.least_output_tokens))
-    cap = int((window - reserved) / SAFETY)
+    cap = prompt_cap(model, learned_window)
     low = fixed + kept
     cycle = _cycle_steps(model.prices, kept, step_tokens)
     wanted = UNPRICED_HIGH_TOKENS if cycle is None else low + int(min(step_tokens * cycle, cap))

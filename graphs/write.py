@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
-from research_agent.memory import Segment
+from research_agent.memory import Segment, estimate_tokens
 
 from . import prompts, window
 from .budget import purse
 from .calls import InvalidOutput, add_usage, ask
-from .observation import render
+from .observation import Shown, render
 from .ports import Context, ModelCallError
 from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion
 
+MARGIN_TOKENS = 200
+"""Of the structured answer's schema, and what stands around the parts of the prompt."""
 SOURCE_WORDS = 12
 """What a source's line in the report takes of `max_words`."""
 
@@ -31,15 +34,18 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     done: dict[str, Any] = {"seconds": context.clock()}
     if not findings and not documents:
         return {**done, "report": {}, "stopped": stopped or "no evidence was found"}
-    text = prompts.write(
+    told = partial(
+        prompts.write,
         state["question"],
         [(item["id"], item["question"]) for item in plan],
-        window.finding_blocks(archive),
-        documents,
         max_words=_words_for_text(context.max_words, state, findings),
         stopped=stopped,
     )
-    messages = [SystemMessage(prompts.WRITER), HumanMessage(text)]
+    room = _room(context, state, told([], ""))
+    blocks = window.findings_within(archive, room)
+    while documents and estimate_tokens(render(documents)) > room - estimate_tokens("\n".join(blocks)):
+        documents.pop()
+    messages = [SystemMessage(prompts.WRITER), HumanMessage(told(blocks, render(documents)))]
     try:
         draft, reply = await ask(
             context.models["writer"], messages, ReportDraft, role="writer", emit=emit, purse=purse(context, state, usage, "writer")
@@ -56,7 +62,13 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     return {**done, "report": report, "usage": usage, "stopped": stopped}
 
 
-async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequence[Segment]) -> str:
+def _room(context: Context, state: ResearchState, empty: str) -> int:
+    """Estimated tokens for findings and documents, in a prompt that holds `empty` without them."""
+    writer, counts = context.models["writer"], max(1.0, state.get("calibration", 1.0))
+    return int(window.prompt_cap(writer) / counts) - estimate_tokens(prompts.WRITER + empty) - MARGIN_TOKENS
+
+
+async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequence[Segment]) -> list[Shown]:
     """What was read on the sub-questions that have no finding."""
     covered = {finding.sub_question for finding in findings}
     passages: dict[tuple[str, str], Any] = {}
@@ -64,7 +76,7 @@ async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequenc
         if item["id"] not in covered:
             for passage in await context.archive.recall(item["question"], budget_tokens=window.READ_TOKENS, kinds=("observation",)):
                 passages.setdefault((passage.segment.id, passage.text), passage)
-    return render(window.shown(passage.segment, passage.text) for passage in passages.values())
+    return [window.shown(passage.segment, passage.text) for passage in passages.values()]
 
 
 def _words_for_text(max_words: int | None, state: ResearchState, findings: Sequence[Segment]) -> int | None:
