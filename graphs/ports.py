@@ -161,11 +161,27 @@ class Archive(Protocol):
     def get_body(self, ref: str) -> str: ...
 
 
+class Slot(Protocol):
+    """Holds one text, replaced whole, that outlives the process: the model call in flight (flight.py)."""
+
+    def read(self) -> str:
+        """Empty if there is none."""
+        ...
+
+    def write(self, text: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     usd: float = 2.0
     steps: int = 300
     minutes: float = 120.0
+    steps_before: int = 0
+    """Made before this run began, by the one it was forked from: they are not of its own."""
+
+    @property
+    def last_step(self) -> int:
+        return self.steps_before + self.steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,16 +202,26 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
-    _counted: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    slot: Slot | None = None
+    """None: a call that is cut is made and paid for again."""
+    _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Once made: the tools' schemas as text, and its tokens."""
     _arguments: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
+    def schema_text(self) -> str:
+        """The tools' schemas as they stand in a prompt."""
+        return self._made_schemas()[0]
+
+    @property
     def schema_tokens(self) -> int:
-        """Of the tools' schemas in a prompt."""
-        if "schemas" not in self._counted:
-            schemas = [convert_to_openai_tool(tool) for tool in self.tools]
-            self._counted["schemas"] = estimate_tokens(json.dumps(schemas)) if schemas else 0
-        return self._counted["schemas"]
+        return self._made_schemas()[1]
+
+    def _made_schemas(self) -> tuple[str, int]:
+        if not self._schemas:
+            text = json.dumps([convert_to_openai_tool(tool) for tool in self.tools]) if self.tools else ""
+            self._schemas.append((text, estimate_tokens(text)))
+        return self._schemas[0]
 
     def arguments(self, name: str) -> dict[str, Any]:
         """A tool's arguments, each with its JSON schema; none of a tool that there is not."""

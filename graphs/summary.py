@@ -1,7 +1,6 @@
 """The summarizing role, if a run has one: what leaves the prompt at a compaction, told by a model in a few sentences.
 
-Off unless the config names the role. A summary is made from text from outside, so it is data wherever it stands; it is archived under what
-it was made from, so that a run killed before its checkpoint does not pay for it again.
+Off unless the config names the role. A summary is made from text from outside, so it is data wherever it stands, in the archive too.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from research_agent.memory.clip import head
 from . import prompts
 from .budget import purse
 from .calls import Emit, add_usage, call, reasoning_of
+from .flight import Flight
 from .ports import Context, ModelCallError
 from .state import Failure, ResearchState, SubQuestion, TurnRef, Usage
 from .window import load
@@ -33,6 +33,7 @@ class Summarizer:
     state: ResearchState
     current: SubQuestion
     emit: Emit
+    flight: Flight
     usage: Usage
     """Of the run so far."""
     summary: str
@@ -46,13 +47,10 @@ class Summarizer:
         earlier = before.text if before else ""
         request = self._request(gone, earlier)
         digest = content_hash(request)
-        if done := archive.find(kind="answer", args_hash=digest):
-            self.summary = done[-1].id
-            return done[-1].text
         model, messages = self.context.models["summarizer"], [SystemMessage(prompts.SUMMARIZER), HumanMessage(request)]
         try:
             given = purse(self.context, self.state, self.usage, "summarizer")
-            reply = await call(model, messages, role="summarizer", emit=self.emit, purse=given)
+            reply = await call(model, messages, role="summarizer", emit=self.emit, purse=given, flight=self.flight)
         except ModelCallError as error:
             self.usage = add_usage(self.usage, error.spent)
             reason = f"no summary of what left the prompt: {error.reason}"
@@ -70,7 +68,6 @@ class Summarizer:
             trust="untrusted",
             sub_question=self.current["id"],
             title="summary of earlier steps",
-            args_hash=digest,
         )
         await archive.archive([segment])
         self.emit({"type": "summary", "text": text, "turns": len(gone)})

@@ -121,13 +121,6 @@ async def test_a_summary_that_fails_is_told_and_the_run_goes_on_without_it(archi
     assert "summary of the steps" not in "".join(memory_blocks(chief))
 
 
-async def test_a_summary_that_was_made_before_a_kill_is_not_paid_for_again(archive: Archive) -> None:
-    await acted(archive, summarizer=summarizer("kept"))
-    again = summarizer("made again")
-    _, events, _ = await acted(archive, summarizer=again)
-    assert not any(event["type"] == "summary" and event["text"] == "made again" for event in events)
-
-
 def test_the_role_is_played_only_where_the_config_names_it(tmp_path: Path) -> None:
     base = {"question": "Q?", "model": {"provider": "vllm", "name": "kimi-k2-thinking"}, "search": {"folder": str(tmp_path)}}
     assert "summarizer" not in load_roles(Config.from_mapping(base, base=tmp_path))
