@@ -105,7 +105,7 @@ async def _outcome(context: Context, task: Task) -> _Shown:
         raise WrongCall(f"there is no tool {call['name']!r}; there are {', '.join(tool.name for tool in context.tools)}")
     if done := brought(archive, call["step"]):  # the process died between its archiving and its checkpoint
         return _show(task, done, f"{len(done)} kept from before")
-    if done := made_before(archive, call, tool):
+    if done := made_before(context, call):
         told = _show(task, done, f"as at step {done[0].step}")
         return replace(told, text=f"{prompts.made_before(done[0].step)}\n{told.text}")
     content, observation = await context.tape.use(call, partial(_run, tool, task))

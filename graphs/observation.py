@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from research_agent.memory import estimate_tokens
 
 _TAG = re.compile(r"<(?=/?document\b)", re.IGNORECASE)
 _TEMPLATE = re.compile(
@@ -13,6 +15,8 @@ _TEMPLATE = re.compile(
 )
 """What chat templates mark turns, reasoning and tool calls with: a self-hosted server reads it as that, wherever it stands."""
 _BLOCK = re.compile(r"<document (?P<attrs>[^>]*)>\n(?P<text>.*?)\n</document>", re.DOTALL)
+_LEAST_TOKENS = 20
+"""With less, a document's text says nothing."""
 _ATTR = re.compile(r'([a-z_]+)="([^"]*)"')
 
 
@@ -52,6 +56,28 @@ def _render(block: Shown) -> str:
 def defuse(text: str) -> str:
     """Text that cannot end its block, nor the turn it stands in. Its words stay."""
     return _TEMPLATE.sub("< ", _TAG.sub("< ", text))
+
+
+def cut(text: str, clip: Callable[[str, int], str], budget_tokens: int) -> str:
+    """A tool result within a budget: its documents clipped, each to its share; without their texts, where there is no room for them.
+
+    `clip(text, tokens)` is what of a text is shown in so many tokens.
+    """
+    blocks = parse(text)
+    around = _BLOCK.sub("", text).strip()
+    if not blocks:
+        return clip(text, budget_tokens)
+    bare = render(replace(block, text="", more_tokens=block.more_tokens or 1) for block in blocks)
+    left = budget_tokens - estimate_tokens(bare) - 6 * len(blocks)
+    if estimate_tokens(around) > left // 4:
+        around = clip(around, max(left // 4, 0))
+    share = (left - estimate_tokens(around)) // len(blocks)
+    if share < _LEAST_TOKENS:
+        handles = " ".join(block.handle for block in blocks if block.handle)
+        return clip(f"There is no room to show this here; `recall` brings it: {handles or 'search memory for it'}", budget_tokens)
+    clipped = [(block, clip(block.text, share)) for block in blocks]
+    cuts = [replace(b, text=t, more_tokens=b.more_tokens + max(0, estimate_tokens(b.text) - estimate_tokens(t))) for b, t in clipped]
+    return "\n".join(part for part in (around, render(cuts)) if part)
 
 
 def parse(text: str) -> list[Shown]:

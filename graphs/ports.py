@@ -20,7 +20,8 @@ from research_agent.memory.segment import Passage as Passage
 
 from .state import NO_USAGE, Call, Usage
 
-Role = Literal["planner", "investigator", "reviewer", "writer"]
+Role = Literal["planner", "investigator", "reviewer", "writer", "summarizer"]
+"""`summarizer` is optional: with it, each compaction has what leaves the prompt summarized."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +253,7 @@ class Context:
     """None: a call that is cut is made and paid for again."""
     _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Once made: the tools' schemas as text, and its tokens."""
+    _arguments: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def schema_text(self) -> str:
@@ -267,6 +269,13 @@ class Context:
             text = json.dumps([convert_to_openai_tool(tool) for tool in self.tools]) if self.tools else ""
             self._schemas.append((text, estimate_tokens(text)))
         return self._schemas[0]
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """A tool's arguments, each with its JSON schema; none of a tool that there is not."""
+        if name not in self._arguments:
+            tool = self.tool(name)
+            self._arguments[name] = tool.args if tool else {}
+        return self._arguments[name]
 
     def tool(self, name: str) -> BaseTool | None:
         return next((tool for tool in self.tools if tool.name == name), None)

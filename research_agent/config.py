@@ -26,7 +26,10 @@ Provider = Literal[
     "extractive", "openai", "moonshot", "cometapi", "vllm", "sglang", "deepseek", "anthropic", "openrouter", "ollama", "llamacpp"
 ]
 SearchProvider = Literal["folder", "ddgs", "searxng", "tavily", "brave", "serper", "exa"]
-Role = Literal["planner", "investigator", "reviewer", "writer"]  # as graphs.ports has it; importing that takes a second
+Role = Literal["planner", "investigator", "reviewer", "writer", "summarizer"]  # as graphs.ports has it; importing that takes a second
+
+OPTIONAL_ROLES: tuple[Role, ...] = ("summarizer",)
+"""Played only where `roles` names them."""
 
 
 class ProviderDefaults(NamedTuple):
@@ -298,6 +301,11 @@ class Config(_Part):
             raise ConfigError("; ".join(part for part in (origin + in_file if in_file else "", elsewhere) if part))
         return config
 
+    @property
+    def played(self) -> tuple[Role, ...]:
+        """The roles that are played in this run."""
+        return tuple(role for role in get_args(Role) if role in self.roles or role not in OPTIONAL_ROLES)
+
     def model_for(self, role: Role) -> ModelConfig:
         """The model of a role: its own settings over `model`'s. What belongs to another provider or model is not carried over."""
         own = self.roles.get(role)
@@ -377,9 +385,11 @@ def _faults(config: Config) -> list[Fault]:
         for key, path in (("out", config.out), ("cache", config.cache))
         if path.is_file()
     ]
-    used = {"model": config.model} if set(config.roles) != set(get_args(Role)) else {}
+    used = {} if set(get_args(Role)) - set(OPTIONAL_ROLES) <= set(config.roles) else {"model": config.model}
     for where, model in {**used, **{f"roles.{role}": config.model_for(role) for role in config.roles}}.items():
         faults += _model_faults(where, model)
+    if "summarizer" in config.roles and config.model_for("summarizer").provider == "extractive":
+        faults.append(not_allowed("roles.summarizer.provider", "extractive", "a language model: the extractive one cannot summarize"))
     return faults
 
 

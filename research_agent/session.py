@@ -31,7 +31,7 @@ from research_agent.history.recorder import opened_recorder
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import Choice
-from research_agent.models.load import ROLES, CannotLoad, load_roles
+from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, RunError, Slot, now
@@ -74,7 +74,7 @@ class Session:
 
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
         self._run, self._config, self._control, self._embedder = run, config, control, embedder
-        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
+        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in config.played)))
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
