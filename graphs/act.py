@@ -134,7 +134,7 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
     quiet = tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            message = await quiet.ainvoke(request, {"configurable": {"live_segments": tuple(task["live"])}})
+            message = await quiet.ainvoke(request, {"configurable": {"live_segments": tuple(task["live"]), "step": call["step"]}})
     except TimeoutError as error:
         raise ToolException(f"{call['name']} did not answer in {TIMEOUT_S:g} s") from error
     except ValidationError as error:

@@ -171,6 +171,8 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    assets: Callable[[], Sequence[tuple[str, int, bool]]] = field(default=lambda: ())
+    """What code made so far and a report may show: its path there, the step that made it, and whether it is a figure."""
 
     def tool(self, name: str) -> BaseTool | None:
         return next((tool for tool in self.tools if tool.name == name), None)

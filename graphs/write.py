@@ -38,6 +38,7 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
         documents,
         max_words=_words_for_text(context.max_words, state, findings),
         stopped=stopped,
+        assets=context.assets(),
     )
     messages = [SystemMessage(prompts.WRITER), HumanMessage(text)]
     try:

@@ -18,6 +18,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
+from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
@@ -62,6 +63,7 @@ class Session:
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
         self._run, self._config, self._control = run, config, control
         self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
+        self._assets = Assets(run.folder)
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
@@ -169,6 +171,7 @@ class Session:
             approve_plan=config.approve_plan,
             max_words=config.report.max_words,
             loop_guard=config.guards.loops,
+            assets=lambda: [(asset.path, asset.step, asset.is_figure) for asset in self._assets.listed()],
         )
 
     def _clock(self) -> float:
@@ -211,6 +214,8 @@ class Session:
             draft=draft,
             findings=findings,
             lookup=archive.get,
+            assets=self._assets.listed(),
+            data_of=self._assets.data,
             status=status,
             reason=reason,
             failures=state.get("failures", []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def _scrape(parts: Parts) -> BaseTool:
 
 
 def _python(parts: Parts) -> BaseTool:
+    from research_agent.assets.keep import Assets
     from research_agent.sandbox.bubblewrap import available
     from research_agent.tools.python import python_tool
 
@@ -60,10 +62,10 @@ def _python(parts: Parts) -> BaseTool:
         from research_agent.sandbox.plain import run
 
         parts.warn("python runs WITHOUT A SANDBOX (python.sandbox: none): what the model writes can do all that you can on this machine")
-        return python_tool(parts.run.assets, run=run)
+        return python_tool(parts.run.workspace, assets=Assets(parts.run.folder), run=run)
     if reason := available():
         raise Unavailable(f"the python tool is off: {reason}")
-    return python_tool(parts.run.assets)
+    return python_tool(parts.run.workspace, assets=Assets(parts.run.folder))
 
 
 def _recall(parts: Parts) -> BaseTool:
@@ -127,6 +129,7 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
             folder=folder,
             warn=lambda text: emit({"type": "warning", "text": text}),
         )
+        stack.callback(shutil.rmtree, run.workspace / ".cache", ignore_errors=True)  # fonts and bytecode of the code that ran
         own = tuple(_made(parts, emit))
         yield own + await _of_servers(config, own, stack, emit)
 
