@@ -19,6 +19,7 @@ from research_agent.runs import Run
 if TYPE_CHECKING:
     from research_agent.search.folder import FolderSearch
     from research_agent.search.health import Providers
+    from research_agent.web.browser import Browser
     from research_agent.web.fetch import Web
     from research_agent.web.page_reader import PageReader
 
@@ -36,6 +37,7 @@ class Parts:
     archive: Archive
     web: Web
     pages: PageReader
+    browser: Browser | None
     providers: Providers
     folder: FolderSearch | None
     warn: Callable[[str], None]
@@ -50,7 +52,8 @@ def _web_search(parts: Parts) -> BaseTool:
 def _scrape(parts: Parts) -> BaseTool:
     from research_agent.tools.scrape import scrape_tool
 
-    return scrape_tool(parts.web, parts.pages.read, open_file=parts.folder.open if parts.folder else None)
+    open_file = parts.folder.open if parts.folder else None
+    return scrape_tool(parts.web, parts.pages.read, open_file=open_file, draw=parts.browser.draw if parts.browser else None)
 
 
 def _python(parts: Parts) -> BaseTool:
@@ -118,6 +121,7 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
             stack.callback(folder.close)
             await _index(folder, emit)
         web = Web(client, cache=cache, manners=Manners(robots=config.scrape.robots))
+        browser = await _browser(web, stack, emit) if config.scrape.browser else None
         asked = Providers(providers, merge=search.merge)
         parts = Parts(
             config=config,
@@ -125,6 +129,7 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
             archive=archive,
             web=web,
             pages=pages,
+            browser=browser,
             providers=asked,
             folder=folder,
             warn=lambda text: emit({"type": "warning", "text": text}),
@@ -132,6 +137,17 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
         stack.callback(shutil.rmtree, run.workspace / ".cache", ignore_errors=True)  # fonts and bytecode of the code that ran
         own = tuple(_made(parts, emit))
         yield own + await _of_servers(config, own, stack, emit)
+
+
+async def _browser(web: Web, stack: AsyncExitStack, emit: Callable[[Event], None]) -> Browser | None:
+    """Started when a page first needs it."""
+    from research_agent.web.browser import Browser, NoBrowser, find
+
+    try:
+        return await stack.enter_async_context(Browser(find(), web.get))
+    except NoBrowser as reason:
+        emit({"type": "warning", "text": f"the browser for pages that scripts draw is off: {reason}"})
+        return None
 
 
 async def _of_servers(
