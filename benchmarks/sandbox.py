@@ -31,7 +31,7 @@ TRY = ("-m", "research_agent.testing.escapes")
 
 
 def outcomes(command: Sequence[str], folder: Path | None = None) -> list[escapes.Outcome]:
-    env = {"PATH": os.environ.get("PATH", "")} | ({"PYTHONPATH": str(folder)} if folder else {})
+    env = {"PATH": os.environ.get("PATH", ""), "PRETEND_API_KEY": escapes.SECRET} | ({"PYTHONPATH": str(folder)} if folder else {})
     done = subprocess.run([*command, *TRY], cwd=folder, env=env, stdout=subprocess.PIPE, text=True, check=True)
     return [escapes.Outcome(**json.loads(line)) for line in done.stdout.splitlines()]
 

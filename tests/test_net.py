@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -205,7 +206,8 @@ async def test_compressed_bodies_are_unpacked(encoding: str, pack) -> None:
         (Page(b"0" * 1_000_001), "larger than 1 MB"),
         (Page(gzip.compress(b"0" * 5_000)[:-9], headers={"Content-Encoding": "gzip"}), "ends too early"),
         (Page(b"not gzip", headers={"Content-Encoding": "gzip"}), "does not decompress"),
-        (Page(b"\x0b\x02\x80", headers={"Content-Encoding": "br"}), "not asked for"),
+        (Page(b"\x0b\x02\x80", headers={"Content-Encoding": "compress"}), "not asked for"),
+        (Page(b"x", headers={"Content-Encoding": "gzip, gzip"}), "not asked for"),
         (Page(b"short", headers={"Content-Length": "500", "Connection": "close"}), "broke"),
     ],
 )
@@ -248,3 +250,46 @@ async def test_the_proxy_of_the_environment_is_not_used(monkeypatch: pytest.Monk
         async with Client(allow_hosts=[site.host]) as client:
             assert (await client.get(site.url())).body == b"direct"
         assert proxy.visits == []
+
+
+def packed(encoding: str, data: bytes) -> bytes:
+    if encoding == "br":
+        return pytest.importorskip("brotli").compress(data, quality=5)
+    return pytest.importorskip("zstandard").compress(data)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+async def test_the_newer_encodings_are_asked_for_and_unpacked(encoding: str) -> None:
+    body = b"".join(b"%d " % n for n in range(100_000))
+    with Site({"/": Page(packed(encoding, body), headers={"Content-Encoding": encoding})}) as site:
+        async with Client(allow_hosts=[site.host]) as client:
+            assert (await client.get(site.url())).body == body
+        assert encoding in site.visits[0].headers["accept-encoding"]
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda pack: pack(b"0" * 200_000_000), "larger than 1 MB"),
+        (lambda pack: pack(b"hello " * 9_000)[:-4], "ends too early"),
+        (lambda pack: b"\xff\xfe" + b"no such thing" * 20, "does not decompress"),
+    ],
+)
+async def test_a_bomb_or_a_wreck_in_the_newer_encodings_is_a_failed_fetch(encoding: str, spoil, reason: str) -> None:
+    body = spoil(lambda data: packed(encoding, data))
+    tracemalloc.start()
+    with Site({"/": Page(body, headers={"Content-Encoding": encoding})}) as site:
+        async with Client(allow_hosts=[site.host], max_bytes=1_000_000) as client:
+            with pytest.raises(FetchFailed, match=reason):
+                await client.get(site.url())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+
+
+async def test_zstd_of_several_frames_is_one_body() -> None:
+    body = packed("zstd", b"one ") + packed("zstd", b"two")
+    with Site({"/": Page(body, headers={"Content-Encoding": "zstd"})}) as site:
+        async with Client(allow_hosts=[site.host]) as client:
+            assert (await client.get(site.url())).body == b"one two"

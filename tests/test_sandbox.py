@@ -18,7 +18,7 @@ from research_agent.sandbox import bubblewrap as sandbox
 from research_agent.sandbox import plain
 from research_agent.sandbox.bubblewrap import run
 from research_agent.sandbox.watch import Limits, Ran
-from research_agent.testing.escapes import ESCAPES, Escape, Outcome, machine, tried, tried_together
+from research_agent.testing.escapes import ESCAPES, SECRET, Escape, Outcome, machine, tried, tried_together
 from research_agent.testing.plain_user import AS_USER, copied, interpreter
 from research_agent.tools.python import python_tool
 
@@ -68,7 +68,8 @@ async def test_a_long_script_with_odd_characters_runs(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    with machine(tmp_path_factory.mktemp("home")) as there:
+    with pytest.MonkeyPatch.context() as patch, machine(tmp_path_factory.mktemp("home")) as there:
+        patch.setenv("PRETEND_API_KEY", SECRET)
         yield there
 
 
@@ -222,7 +223,9 @@ def test_it_holds_as_a_plain_user_too() -> None:
     try:
         folder = copied(home)
         command = [*AS_USER, python, "-c", PLAIN, str(home), *AS_PLAIN]
-        done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env={"PYTHONPATH": str(folder), "A_KEY": SECRET}, capture_output=True, text=True, timeout=90, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("contained=True") == len(AS_PLAIN), done.stdout
         assert "('kept',)" in done.stdout

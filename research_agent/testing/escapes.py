@@ -235,23 +235,19 @@ ESCAPES: tuple[Escape, ...] = (
     _ends("input", "waiting for an answer", "print(input('? '))", "EOFError"),
     _ends("input", "descriptors it was started with", "import os; print(sorted(os.listdir('/proc/self/fd')))", r"\['0', '1', '2', '3'\]"),
     _ends("files", "descriptors without end", "kept = []\nwhile True: kept.append(open('/dev/null'))", "Too many open files"),
-    _ends("environment", "the variables of who started it", "import os; print(sorted(os.environ))", r"\['HOME', 'LANG'"),
+    _ends("environment", "the variables of who started it", "from os import environ; print(sorted(environ))", r"\['HOME', 'LANG'"),
 )
 
 
 @contextmanager
 def machine(home: Path) -> Iterator[dict[str, object]]:
-    """What is there to be got at: a secret file, a listener, a process, a variable."""
+    """What is there to be got at: a secret file, a listener, a process. Whoever tries sets a variable to SECRET, too."""
     secret, name = home / "secret.txt", f"research-agent-test-{os.getpid()}"
     secret.write_text(SECRET)
-    os.environ["PRETEND_API_KEY"] = SECRET
-    try:
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
-            local.bind(f"\0{name}")
-            local.listen()
-            yield {"port": server.getsockname()[1], "abstract": name, "secret": secret, "pid": os.getpid()}
-    finally:
-        del os.environ["PRETEND_API_KEY"]
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        local.bind(f"\0{name}")
+        local.listen()
+        yield {"port": server.getsockname()[1], "abstract": name, "secret": secret, "pid": os.getpid()}
 
 
 Run = Callable[[str, Path, Limits | None], Coroutine[Any, Any, Ran]]

@@ -96,7 +96,9 @@ async def _page(answer: Fetched, read: Read, url: str) -> tuple[Page | None, str
             raise ToolException(f"{answer.url} cannot be read: {error}") from error
         if b"<" in answer.body and (what := barrier(answer, asked=url, title="", text="")):
             return None, what
-        raise ToolException(f"{answer.url} answered, but has no readable text: empty, or drawn by scripts") from error
+        if b"<script" in answer.body.lower():
+            return None, SHELL
+        raise ToolException(f"{answer.url} answered, but has no readable text") from error
     return page, barrier(answer, asked=url, title=page.title, text=page.text) if page.kind == "html" else ""
 
 
