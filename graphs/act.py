@@ -68,7 +68,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
                 emit({"type": "finding", "handle": source.handle, **said})
     except ToolException as error:
         wrong = isinstance(error, WrongCall)
-        reason = context.redact(" ".join(str(error).split()))
+        reason = prompts.defuse(context.redact(" ".join(str(error).split())))  # a server's own words may stand in it
         told = _Shown(f"Error: {reason}", f"Error: {reason}")
     text = told.text + reminder(context, call)
     message = ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error" if reason else "success")
