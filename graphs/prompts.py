@@ -7,7 +7,6 @@ extractive model reads the same tags.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from . import observation
 
-_OWN_TAG = re.compile(r"<(?=/?(?:document|finding|findings|question|sub_question|plan|memory|brief|max_words)\b)", re.IGNORECASE)
+_OWN_TAG = observation.tags("document|finding|findings|question|sub_question|plan|memory|brief|max_words|assets|tools")
 
 INVESTIGATOR = """\
 You are a research agent. You investigate one question over many steps, by calling tools, until you can answer it from what you read.
@@ -60,7 +59,7 @@ Code of this investigation made the files below. Show a figure where it supports
 
 def defuse(text: str) -> str:
     """Text from outside that cannot open or close a tag of ours, nor a turn."""
-    return observation.defuse(_OWN_TAG.sub("< ", text))
+    return observation.defuse(_OWN_TAG.sub(observation.apart, text))
 
 
 def _tag(name: str, body: str, **attrs: str) -> str:
