@@ -12,11 +12,13 @@ from langgraph.types import Send
 from research_agent.memory import Segment
 
 from . import prompts, window
-from .budget import calibrated, estimated, purse
+from .budget import calibrated, purse
 from .calls import Emit, Reply, add_usage, call
+from .counting import Meter, measured_for, message_parts, parts_of
+from .flight import Flight, redacted
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
-from .state import NO_USAGE, NOT_JSON, Call, Counted, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
@@ -29,10 +31,15 @@ OVERFLOWS = 3
 async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Folds the last results into the window, compacts it if it is due, and asks for the next thought."""
     context = runtime.context
+    model = context.models["investigator"]
+    measured = f"{model.name} at {model.host}"
+    persisted, state = state, measured_for(state, measured)
     results = _results(state)
     turns, before = [*state["turns"], *results], state.get("wrong", 0)
     wrong = _wrong_in_a_row(before, results)
-    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock(), "wrong": wrong}
+    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock()}
+    if wrong != before:  # every key that is returned is a row in the checkpoint's database
+        folded["wrong"] = wrong
     current = next((item for item in state["plan"] if item["status"] == "open"), None)
     if current is None:
         return folded
@@ -47,22 +54,24 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
         opening = HumanMessage(prompts.sub_question(current["id"], current["question"]))
         turns.append(window.keep(opening, context.archive, step=state["step"], opens=True))
         runtime.stream_writer({"type": "sub_question", **current})
-    turn = _Turn(context, state, turns, current, runtime.stream_writer)
+    turn = _Turn(context, state, turns, current, runtime.stream_writer, Flight.of(runtime))
     try:
         reply = await turn.take()
     except ModelCallError as error:
-        return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+        # What this turn has opened and compacted is part of the conversation: it goes on from there when it is resumed.
+        reached = {"head": turn.head, "turns": turn.turns, "opened": current["id"], "window": turn.learned_window, "measured": measured}
+        return {**folded, **reached, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+    turn.count(reply.reported_tokens)
     update = await _archived(context, state, current, reply, runtime.stream_writer)
+    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window, "measured": measured}
     return {
         **folded,
         **update,
-        "head": turn.head,
+        **{key: value for key, value in changed.items() if value != persisted.get(key)},
         "turns": [*turn.turns, *update["turns"]],
         "usage": add_usage(turn.usage, reply.usage),
-        "opened": current["id"],
-        "window": turn.learned_window,
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
-        "counted": Counted(raw=turn.raw if reply.reported_tokens else 0, reported=reply.reported_tokens),
+        "learned": turn.meter.learned,
         "turn": state.get("turn", 0) + 1,
     }
 
@@ -81,7 +90,7 @@ def route(state: ResearchState) -> list[Send] | Literal["investigate", "review",
 def over_limit(context: Context, state: ResearchState) -> str:
     """The limit that is reached, in words; empty if none is. That of dollars is kept call by call (budget.py)."""
     limits = context.limits
-    if state["step"] >= limits.steps:
+    if state["step"] >= limits.last_step:
         return f"the limit of {limits.steps} steps was reached"
     if context.clock() >= limits.minutes * 60:
         return f"the limit of {limits.minutes:g} minutes was reached"
@@ -120,13 +129,18 @@ def _given_up(state: ResearchState, current: SubQuestion, wrong: int, emit: Emit
 class _Turn:
     """One model turn: the prompt as it is sent, compacted as often as it must be."""
 
-    def __init__(self, context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, emit: Emit) -> None:
-        self._context, self._state, self._current, self._emit = context, state, current, emit
+    def __init__(
+        self, context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, emit: Emit, flight: Flight
+    ) -> None:
+        self._context, self._state, self._current, self._emit, self._flight = context, state, current, emit, flight
         self._model = context.models["investigator"]
         self._calibration = state.get("calibration", 1.0)
         self._fixed = window.fixed_tokens(context)
         self.head, self.turns = list(state["head"]), list(turns)
-        self._counted = state.get("counted")
+        archive = context.archive
+        self.meter = Meter(
+            state.get("learned"), lambda ref: message_parts(window.load(ref["ref"], archive)), lambda: parts_of(window.fixed_texts(context))
+        )
         self.learned_window = state.get("window")
         self.usage = state.get("usage", NO_USAGE)
 
@@ -138,7 +152,12 @@ class _Turn:
     @property
     def estimate(self) -> int:
         """Of the prompt's tokens, as this model counts them."""
-        return estimated(self.raw, self._calibration, self._counted)
+        return self.meter.tokens((*self.head, *self.turns))
+
+    def count(self, reported: int) -> None:
+        """Keeps what the host counted: from now on these messages' tokens are known."""
+        counted = self.meter.reported((*self.head, *self.turns), reported)
+        self.head, self.turns = counted[: len(self.head)], counted[len(self.head) :]
 
     async def take(self) -> Reply:
         marks = self._marks()
@@ -153,7 +172,16 @@ class _Turn:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
                 now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
                 given = purse(self._context, now, self.usage, "investigator")
-                return await call(self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given)
+                return await call(
+                    self._model,
+                    messages,
+                    role="investigator",
+                    emit=self._emit,
+                    tools=self._context.tools,
+                    purse=given,
+                    prompt=self.raw,
+                    flight=self._flight,
+                )
             except ModelCallError as error:
                 self.usage = add_usage(self.usage, error.spent)
                 if error.kind != "overflow":
@@ -180,7 +208,6 @@ class _Turn:
         self.head, self.turns = await window.compact(
             self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
         )
-        self._counted = None  # it is another prompt now
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
 
@@ -189,7 +216,7 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     """Archives what the turn thought and asked for, before anything else happens to it; then the state's share of it."""
     turn, step = state.get("turn", 0) + 1, state["step"]
     message, faults = _clean(reply.message, context)
-    calls = _calls(message, faults, step, context.limits.steps)
+    calls = _calls(message, faults, step, context.limits.last_step)
     segments = []
     if reasoning := context.redact(reply.reasoning):
         segments.append(_segment(context, current, step=step, kind="reasoning", ordinal=turn, text=reasoning))
@@ -199,8 +226,8 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     answer = str(message.text).strip()
     if not calls:
         segments.append(_segment(context, current, step=step, kind="answer", ordinal=turn, text=answer))
-    await context.archive.archive(segments)
-    ref = window.keep(message, context.archive, step=step, opens=True, segments=[segment.id for segment in segments])
+    ref, body = window.written(message, step=step, opens=True, segments=[segment.id for segment in segments])
+    await context.archive.archive(segments, bodies=[body])
     usage = add_usage(state.get("usage", NO_USAGE), reply.usage)
     emit({"type": "turn", "role": "investigator", "reasoning": reasoning, "content": answer, "calls": calls, "usage": usage})
     if calls:
@@ -225,26 +252,15 @@ def _clean(message: AIMessage, context: Context) -> tuple[AIMessage, dict[str, s
         args = item["args"] if isinstance(item["args"], dict) else {}
         if item in message.invalid_tool_calls:
             faults[id] = NOT_JSON
-        calls.append({"name": item["name"] or "unnamed", "args": _redacted(args, context), "id": id, "type": "tool_call"})
+        calls.append({"name": item["name"] or "unnamed", "args": redacted(args, context.redact), "id": id, "type": "tool_call"})
     extra = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
     clean = {
-        "content": _redacted(message.content, context),
-        "additional_kwargs": _redacted(extra, context),
+        "content": redacted(message.content, context.redact),
+        "additional_kwargs": redacted(extra, context.redact),
         "tool_calls": calls,
         "invalid_tool_calls": [],
     }
     return message.model_copy(update=clean), faults
-
-
-def _redacted(value: Any, context: Context) -> Any:
-    """Every string in a JSON value redacted; signed blocks of a provider stay as they are, or it refuses them."""
-    if isinstance(value, str):
-        return context.redact(value)
-    if isinstance(value, list):
-        return [_redacted(item, context) for item in value]
-    if isinstance(value, dict):
-        return value if "signature" in value else {key: _redacted(item, context) for key, item in value.items()}
-    return value
 
 
 def _calls(message: AIMessage, faults: dict[str, str], step: int, limit: int) -> list[Call]:

@@ -13,6 +13,7 @@ from research_agent.memory import Segment
 from . import prompts
 from .budget import purse
 from .calls import InvalidOutput, add_usage, ask
+from .flight import Flight
 from .ports import Context
 from .state import NO_USAGE, Failure, PlanDraft, ResearchState, SubQuestion
 from .window import keep
@@ -29,7 +30,8 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     reasoning, usage = "", state.get("usage", NO_USAGE)
     try:
         given = purse(context, state, usage, "planner")
-        draft, reply = await ask(context.models["planner"], messages, PlanDraft, role="planner", emit=emit, purse=given)
+        flight = Flight.of(runtime)
+        draft, reply = await ask(context.models["planner"], messages, PlanDraft, role="planner", emit=emit, purse=given, flight=flight)
         reasoning, usage = reply.reasoning, add_usage(usage, reply.usage)
     except InvalidOutput as error:
         draft = PlanDraft(brief="", sub_questions=[])
@@ -54,9 +56,9 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
         "usage": usage,
         "failures": failures,
         "attempt": attempt + 1,
-        "step": 0,
-        "head": [],
-        "turns": [],
+        "step": state.get("step", 0),  # a fork with another question has made some already
+        "head": state.get("head", []),
+        "turns": state.get("turns", []),
         "calls": [],
         "seconds": context.clock(),
     }
@@ -83,4 +85,5 @@ async def approve(state: ResearchState, runtime: Runtime[Context]) -> Command[Li
 def open_(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Opens the conversation with the brief: from here on it is only appended to."""
     text = prompts.brief(state["question"], state["brief"], [(item["id"], item["question"]) for item in state["plan"]])
-    return {"head": [keep(HumanMessage(text), runtime.context.archive, step=0, opens=True)]}
+    opening = keep(HumanMessage(text), runtime.context.archive, step=0, opens=True)
+    return {"head": [opening, *state.get("head", [])[1:]]}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -18,11 +18,13 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
+from research_agent import checkpoint_file
 from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
+from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
@@ -30,12 +32,9 @@ from research_agent.memory.embedders import choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, RunError, now
+from research_agent.runs import Run, RunError, Slot, now
 from research_agent.search.provider import SearchFailed
 from research_agent.tools.registry import open_tools
-
-if TYPE_CHECKING:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Status = Literal["complete", "incomplete", "failed"]
 Emit = Callable[[Event], None]
@@ -70,6 +69,7 @@ class Session:
         self._started = time.monotonic()
         self._seconds_before = 0.0
         self._state: ResearchState = {}
+        self._slot = Slot(run)
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
@@ -88,6 +88,7 @@ class Session:
                     "resumed": resumed,
                 }
             )
+            self._run.tidy()
             self._run.update(status="running", reason="", config=self._config.public())
             try:
                 return await self._work(resumed, answer)
@@ -102,18 +103,21 @@ class Session:
 
     async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
         async with AsyncExitStack() as stack:
-            checkpointer = await stack.enter_async_context(_checkpointer(self._run.checkpoints))
+            checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
             archive = await stack.enter_async_context(self._archive())
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            before = await self._reopened(graph, thread)
+            state = await graph.aget_state(thread)
+            before = cast(ResearchState, state.values)
             self._seconds_before = before.get("seconds", 0.0)
             context = self._context(archive, tools)
+            if not state.next and not _still_stopped(before, context):
+                await self._reopen(graph, thread, before)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             self._state = before
             if resumed and before.get("plan"):
-                self._emit({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
+                self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
             finally:
@@ -124,13 +128,13 @@ class Session:
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
             return self._finish(values, archive, drained)
 
-    async def _reopened(self, graph: ResearchGraph, thread: RunnableConfig) -> ResearchState:
-        """The state so far. A run that a limit or a failure ended before its plan did goes on investigating."""
-        state = await graph.aget_state(thread)
-        values = cast(ResearchState, state.values)
-        if values.get("stopped") and not state.next:
-            await graph.aupdate_state(thread, {"stopped": "", "report": {}}, as_node="open")
-        return values
+    async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, before: ResearchState) -> None:
+        """A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing."""
+        if before.get("stopped"):
+            left = any(item["status"] == "open" for item in before["plan"])
+            await graph.aupdate_state(
+                thread, {"stopped": "", "report": {}}, as_node="open" if left or not before.get("reviews") else "review"
+            )
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
@@ -164,7 +168,9 @@ class Session:
             models=models,
             tools=tools,
             archive=archive,
-            limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes),
+            limits=Limits(
+                usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._run.steps_before()
+            ),
             clock=self._clock,
             now=now,
             redact=self._redact,
@@ -172,6 +178,7 @@ class Session:
             max_words=config.report.max_words,
             loop_guard=config.guards.loops,
             assets=lambda: [(asset.path, asset.step, asset.is_figure) for asset in self._assets.listed()],
+            slot=self._slot,
         )
 
     def _clock(self) -> float:
@@ -237,7 +244,8 @@ class Session:
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
         tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        counts = {"steps": state.get("step", 0), "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
+        steps = max(0, state.get("step", 0) - self._run.steps_before())
+        counts = {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,
             reason=reason,
@@ -249,6 +257,7 @@ class Session:
             warnings=self._warnings,
             report=report.name if report else None,
         )
+        self._slot.clear()
         self._emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
 
@@ -260,12 +269,11 @@ class Session:
         self._tell(event)
 
 
-@asynccontextmanager
-async def _checkpointer(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-        yield saver
+def _still_stopped(state: ResearchState, context: Context) -> bool:
+    """Whether the limit that ended a run, with its report written, is reached still: it is not worked on, nor written, again."""
+    stopped = state.get("stopped", "")
+    same_usd = stopped.startswith(f"the limit of ${context.limits.usd:g} was reached")
+    return bool(stopped and state.get("report") and (same_usd or over_limit(context, state) == stopped))
 
 
 def _json(value: Any) -> str:

@@ -11,8 +11,6 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
     "\u200b\u2060-\u2064\u206a-\u206f\U000e0000-\U000e0fff]"
 )
-    "[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\u200b\u2060-\u2064\u206a-\u206f\U000e0000-\U000e0fff]"
-)
 _BREAKS = re.compile("\r\n?|[\x85\u2028\u2029]")
 
 

@@ -128,6 +128,16 @@ def test_a_name_is_made_safe(name: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,60}\.[a-z0-9]{1,10}", safe(name))
 
 
+def test_a_fork_gets_what_was_made_by_its_step(run_folder: Path, tmp_path: Path) -> None:
+    kept(run_folder, {"sub/a.png": png(), "t.csv": b"1"}, step=3)
+    kept(run_folder, {"late.csv": b"2"}, step=9)
+    other = tmp_path / "fork"
+    other.mkdir()
+    Assets(run_folder).copied(other, upto=5)
+    assert [asset.name for asset in Assets(other).listed()] == ["a.png", "t.csv"]
+    assert (other / "workspace" / "sub" / "a.png").read_bytes() == png()
+
+
 # --- the tool ---
 
 SCRIPT = f"""

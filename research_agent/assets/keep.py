@@ -103,6 +103,18 @@ class Assets:
             _write(self._list, (json.dumps(rows, ensure_ascii=False, indent=2) + "\n").encode())
         return Kept(tuple(kept), tuple(refused))
 
+    def copied(self, folder: Path, *, upto: int) -> None:
+        """For a fork: those made by a step, into another run's folder and into the workspace that its code will find."""
+        for asset in self.listed():
+            if asset.step <= upto:
+                workspace = folder / "workspace"
+                made_as = workspace / asset.made_as
+                if made_as.resolve().is_relative_to(workspace.resolve()):
+                    made_as.parent.mkdir(parents=True, exist_ok=True)
+                    _write(made_as, self.data(asset))
+                    made_as.chmod(0o644)
+                    Assets(folder).keep(workspace, [asset.made_as], step=asset.step)
+
     def _path(self, name: str) -> Path:
         return self._folder / name
 
