@@ -69,7 +69,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
         told = await _outcome(context, task)
     except ToolException as error:
         wrong = isinstance(error, WrongCall)
-        reason = context.redact(" ".join(str(error).split()))
+        reason = prompts.defuse(context.redact(" ".join(str(error).split())))  # a server's own words may stand in it
         told = _Shown(f"Error: {reason}", f"Error: {reason}")
     text = told.text + reminder(context, call)
     message = ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error" if reason else "success")
@@ -145,7 +145,7 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
     quiet = tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            message = await quiet.ainvoke(request, {"configurable": {"live_segments": tuple(task["live"])}})
+            message = await quiet.ainvoke(request, {"configurable": {"live_segments": tuple(task["live"]), "step": call["step"]}})
     except TimeoutError as error:
         raise ToolException(f"{call['name']} did not answer in {TIMEOUT_S:g} s") from error
     except ValidationError as error:

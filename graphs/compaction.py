@@ -14,7 +14,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
-from research_agent.memory import Segment, best_passages, estimate_tokens
+from research_agent.memory import best_passages, estimate_tokens
 from research_agent.memory.clip import head
 
 from . import prompts
@@ -153,10 +153,6 @@ class _Block:
                 return self.fitted(text)
             passages.remove(min(passages, key=lambda passage: passage.score))
         return ""
-
-
-def _title(segment: Segment) -> str:
-    return prompts.defuse(" ".join((segment.title or segment.url).split()))[:100]
 
 
 def _answers(plan: Sequence[SubQuestion]) -> str:

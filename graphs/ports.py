@@ -249,6 +249,8 @@ class Context:
     earlier: Sequence[str] = ()
     """Ids of the earlier runs that `recall` reaches too."""
     tape: Tape = field(default=NoTape())
+    assets: Callable[[], Sequence[tuple[str, int, bool]]] = field(default=lambda: ())
+    """What code made so far and a report may show: its path there, the step that made it, and whether it is a figure."""
     slot: Slot | None = None
     """None: a call that is cut is made and paid for again."""
     _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)

@@ -185,6 +185,7 @@ class ScrapeConfig(_Part):
         default=(), strict=False, description="a list of private hosts that may be read, each host or host:port"
     )
     robots: bool = Field(default=True, description="true or false: whether a site's robots.txt is obeyed")
+    browser: bool = Field(default=False, description="true or false: whether a page that is an empty shell is drawn by a Chromium")
 
 
 class PythonConfig(_Part):

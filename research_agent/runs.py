@@ -50,7 +50,13 @@ class Run:
 
     @property
     def assets(self) -> Path:
+        """What code made and a report may show (research_agent.assets)."""
         return self.folder / "assets"
+
+    @property
+    def workspace(self) -> Path:
+        """Where the run's code works; what it leaves there is its own."""
+        return self.folder / "workspace"
 
     def read(self) -> dict[str, Any]:
         """run.json."""

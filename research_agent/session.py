@@ -19,6 +19,7 @@ from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
 from research_agent import checkpoint_file
+from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
@@ -75,6 +76,7 @@ class Session:
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
         self._run, self._config, self._control, self._embedder = run, config, control, embedder
         self._redact = Redactor(config.secrets(*(config.model_for(role) for role in config.played)))
+        self._assets = Assets(run.folder)
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
@@ -220,6 +222,7 @@ class Session:
             approve_plan=config.approve_plan,
             max_words=config.report.max_words,
             loop_guard=config.guards.loops,
+            assets=lambda: [(asset.path, asset.step, asset.is_figure) for asset in self._assets.listed()],
             slot=self._slot,
         )
 
@@ -264,6 +267,8 @@ class Session:
             draft=draft,
             findings=findings,
             lookup=archive.get,
+            assets=self._assets.listed(),
+            data_of=self._assets.data,
             status=status,
             reason=reason,
             failures=state.get("failures", []),
