@@ -20,6 +20,7 @@ from .ledger import COMMON, Filter, Ledger
 from .packing import pack
 from .recall import Ranked, Weights
 from .segment import Kind, Passage, Segment, parse_handle
+from .vectors import check
 
 _CANDIDATES = 60
 _WEIGHTS = Weights()
@@ -53,8 +54,11 @@ class Archive:
     def open(cls, folder: Path, *, run: str, embedder: Embedder | None = None, vectors: str = "", weights: Weights = _WEIGHTS) -> Archive:
         """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
 
-        Raises ArchiveInUse, or ArchiveError for a ledger that cannot be read. Whatever the index lacks is made up for in the background.
+        Raises ArchiveInUse, IndexFailed if that server does not answer, ArchiveError for a ledger that cannot be read. What the index lacks
+        is made up for in the background.
         """
+        if vectors and embedder:
+            check(vectors)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".memory.lock", thread_local=False)
         try:

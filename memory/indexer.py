@@ -5,13 +5,14 @@ What is left to do stands in the ledger, not in a queue: a killed process leaves
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .embedders import Embedder
-from .errors import ArchiveError, EmbeddingFailed
+from .errors import ArchiveError, EmbeddingFailed, IndexFailed
 from .ledger import Chunk, Filter, Ledger
 from .vectors import Vectors
 
@@ -36,6 +37,7 @@ class Indexer:
         self._run = run
         self._embedder = embedder
         self._vectors: Vectors | None = None
+        self._asking = threading.Lock()
         self._opened = threading.Event()
         self._change = threading.Condition()
         self._wanted = 1
@@ -83,13 +85,14 @@ class Indexer:
 
     def _ask(self, question: Callable[[Vectors], list[tuple[str, float]]]) -> list[tuple[str, float]]:
         """What the index answers; nothing, and the reason kept, when it cannot."""
-        if self._vectors is None:
-            return []
-        try:
-            return question(self._vectors)
-        except ArchiveError as error:
-            self.failure = str(error)
-            return []
+        with self._asking:
+            if self._vectors is None:
+                return []
+            try:
+                return question(self._vectors)
+            except ArchiveError as error:
+                self.failure = str(error)
+                return []
 
     def drop(self) -> None:
         """Removes the run's vectors, and stops."""
@@ -108,16 +111,29 @@ class Indexer:
             self._vectors = None
 
     def _serve(self) -> None:
+        """An index that fails is opened again when there is more to index: its server may be back, its folder is made anew."""
         try:
-            self._open()
             while goal := self._next():
-                self._catch_up()
+                try:
+                    if self._vectors is None:
+                        self._open()
+                    self._catch_up()
+                except IndexFailed as error:
+                    self.failure = str(error)
+                    self._let_go()
+                self._opened.set()
                 self._finish(goal)
-        except ArchiveError as error:
+        except (ArchiveError, sqlite3.Error) as error:  # a ledger that cannot be written ends the run by itself
             self.failure = str(error)
         finally:
             self._opened.set()
             self._finish(None)
+
+    def _let_go(self) -> None:
+        with self._asking:
+            vectors, self._vectors = self._vectors, None
+            if vectors is not None:
+                vectors.close()
 
     def _open(self) -> None:
         vectors = Vectors.open(self._where, run=self._run, identity=self._embedder.identity, dimensions=self._embedder.dimensions)

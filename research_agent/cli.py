@@ -179,14 +179,18 @@ def report(
 
 @app.command()
 def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete a run, whole."""
+    """Delete a run, whole: its folder, and what it put on servers."""
+    import asyncio
+
     from research_agent import runs
 
     found = runs.find(id, out)
     if not yes:
         typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
-    runs.forget(found)
-    typer.echo(f"forgot {found.id}")
+    from research_agent.stores.forget import forget
+
+    removed = asyncio.run(forget(found))
+    typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
 
 
 @memory_app.command("search")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from research_agent.stores import lock
+from research_agent.stores.errors import RunError
+from research_agent.stores.record import RECORD, read_record, replace, write_record
 
-RECORD = "run.json"
-
-
-class RunError(Exception):
-    """A run that cannot be found, read or opened: one line."""
+__all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,58 +41,29 @@ class Run:
         return self.folder / "assets"
 
     def read(self) -> dict[str, Any]:
-        """run.json."""
-        path = self.folder / RECORD
-        try:
-            record = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read: {error}") from error
-        if not isinstance(record, dict):
-            raise RunError(f"{path}: not a run's record")
-        return record
+        """run.json. Raises RunError if it cannot be read, or a newer version wrote it."""
+        return read_record(self.folder)
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
-        path = self.folder / RECORD
-        record = {**(self.read() if path.exists() else {}), **fields, "updated": now()}
-        self.write(RECORD, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+        before = self.read() if (self.folder / RECORD).exists() else {}
+        record = {**before, **fields, "updated": now()}
+        write_record(self.folder, record)
         return record
 
     def write(self, name: str, text: str) -> Path:
         """A file of the run, replaced whole or not at all."""
-        path = self.folder / name
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return path
+        return replace(self.folder / name, text)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while a process works on the run. A dead process's lock is free: the kernel lets it go."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(f"run {self.id} is being worked on by another process; wait for it, or stop it first") from None
-        try:
+        """Held while a process works on the run. Raises RunError."""
+        with lock.hold(self.folder, self.id):
             yield
-        finally:
-            lock.release()
 
     @property
     def locked(self) -> bool:
-        try:
-            with self.lock():
-                return False
-        except RunError:
-            return True
+        return lock.is_held(self.folder)
 
     def status(self) -> str:
         """As recorded; a run recorded as running that nobody works on was interrupted."""
@@ -144,9 +109,3 @@ def runs(out: Path) -> list[Run]:
     if not out.is_dir():
         return []
     return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if (folder / RECORD).is_file()]
-
-
-def forget(run: Run) -> None:
-    """Deletes a run's folder, whole."""
-    with run.lock():
-        shutil.rmtree(run.folder)

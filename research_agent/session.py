@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -18,7 +19,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
-from research_agent.config import Config
+from research_agent.config import Config, StoreConfig
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
@@ -29,12 +30,13 @@ from research_agent.memory.embedders import choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, RunError, now
+from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
+from research_agent.stores import places
+from research_agent.stores.checkpoints import open_checkpoints
+from research_agent.stores.errors import RunError, StoreError
+from research_agent.stores.faults import in_one_line
 from research_agent.tools.registry import open_tools
-
-if TYPE_CHECKING:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Status = Literal["complete", "incomplete", "failed"]
 Emit = Callable[[Event], None]
@@ -61,13 +63,15 @@ class Session:
 
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
         self._run, self._config, self._control = run, config, control
-        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
+        keys = config.secrets(*(config.model_for(role) for role in ROLES))
+        self._redact = Redactor((*keys, config.store_password(config.store)))
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
         self._started = time.monotonic()
         self._seconds_before = 0.0
         self._state: ResearchState = {}
+        self._opened = False
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
@@ -75,32 +79,48 @@ class Session:
         LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
         """
         with self._run.lock(), tracing_context(enabled=False):
-            model = self._config.model
-            self._emit(
-                {
-                    "type": "run",
-                    "id": self._run.id,
-                    "folder": str(self._run.folder),
-                    "question": self._config.question,
-                    "model": model.name or model.provider,
-                    "resumed": resumed,
-                }
-            )
-            self._run.update(status="running", reason="", config=self._config.public())
+            record: dict[str, Any] = {}
             try:
-                return await self._work(resumed, answer)
+                record = self._run.read()
+                self._begin(record, resumed)
+                return await self._work(resumed, answer, places.recorded(record))
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
-                known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
-                text = str(error) if known else f"{type(error).__name__}: {error}"
-                if isinstance(error, ModelCallError):
-                    text = f"{error.reason}, then `research-agent resume {self._run.id}`"
-                reason = self._redact(" ".join(text.split()))[:700]
-                self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
-                return self._ended(self._state, "failed", reason, None, "")
+                return self._failed(error, record, resumed)
 
-    async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
+    def _begin(self, record: dict[str, Any], resumed: bool) -> None:
+        if record.get("id", self._run.id) != self._run.id:
+            raise RunError(f"{self._run.folder}: run {record['id']} is found by its folder's name: name it so again")
+        model, config = self._config.model, self._config
+        name = {"id": self._run.id, "folder": str(self._run.folder), "question": config.question}
+        self._emit({"type": "run", **name, "model": model.name or model.provider, "resumed": resumed})
+        servers = places.servers(record, config.store)
+        self._run.update(status="running", reason="", config=config.public(), servers=servers)
+
+    def _failed(self, error: Exception, record: dict[str, Any], resumed: bool) -> Result:
+        """What ended it, in one line. Where nothing was opened yet, the record keeps what it says of the work so far."""
+        known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
+        text = str(error) if known else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
+        if isinstance(error, ModelCallError):
+            text = error.reason
+        if isinstance(error, (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
+            text = f"{text}, then `research-agent resume {self._run.id}`"
+        reason = self._redact(" ".join(text.split()))[:700]
+        with suppress(OSError):  # a full disk, say: then the record still says `running`, which nobody is
+            self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
+            if self._opened or not resumed:
+                return self._ended(self._state, "failed", reason, None, "")
+            went = record.get("status", "running")
+            told = {"status": "failed", "reason": reason} if went == "running" else {"status": went, "reason": record.get("reason", "")}
+            self._run.update(config=record.get("config", {}), **told)
+        counts = {"steps": 0, "usd": 0.0, "tokens": {}, "seconds": 0.0}
+        counts = {name: record.get(name, nothing) for name, nothing in counts.items()}
+        self._tell({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
+        return Result(self._run.id, self._run.folder, "failed", reason, None, "")
+
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None, store_before: StoreConfig) -> Result:
         async with AsyncExitStack() as stack:
-            checkpointer = await stack.enter_async_context(_checkpointer(self._run.checkpoints))
+            here, before_here = (places.of(self._run, store) for store in (self._config.store, store_before))
+            checkpointer = await stack.enter_async_context(open_checkpoints(here, self._warn, before_here))
             archive = await stack.enter_async_context(self._archive())
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
@@ -109,17 +129,23 @@ class Session:
             self._seconds_before = before.get("seconds", 0.0)
             context = self._context(archive, tools)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
-            self._state = before
+            self._state, self._opened = before, True
             if resumed and before.get("plan"):
                 self._emit({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
-            finally:
-                state = await graph.aget_state(thread)
-                self._state = values = cast(ResearchState, state.values)
+            except BaseException:
+                with suppress(StoreError, sqlite3.Error):  # what was just raised tells more
+                    self._state = cast(ResearchState, (await graph.aget_state(thread)).values)
+                raise
+            state = await graph.aget_state(thread)
+            self._state = values = cast(ResearchState, state.values)
             if state.interrupts:
                 self._emit({"type": "approval", "plan": values["plan"]})
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
+            await archive.flush()
+            if archive.stats().failure:
+                self._warn(f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed")
             return self._finish(values, archive, drained)
 
     async def _reopened(self, graph: ResearchGraph, thread: RunnableConfig) -> ResearchState:
@@ -146,8 +172,9 @@ class Session:
         wanted = self._config.memory.embedder
         choice = choose(wanted, api_key=self._config.embedder_key())
         if choice.embedder is None and wanted == "auto":
-            self._emit({"type": "warning", "text": choice.reason})
-        archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
+            self._warn(choice.reason)
+        vectors = self._config.store.vectors or ""
+        archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder, vectors=vectors)
         try:
             yield archive
         finally:
@@ -247,20 +274,15 @@ class Session:
         self._emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
 
+    def _warn(self, text: str) -> None:
+        self._emit({"type": "warning", "text": text})
+
     def _emit(self, event: Event) -> None:
         if event["type"] == "warning":
             self._warnings.append(event["text"])
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
         self._tell(event)
-
-
-@asynccontextmanager
-async def _checkpointer(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-        yield saver
 
 
 def _json(value: Any) -> str:
