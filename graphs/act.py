@@ -20,7 +20,7 @@ from .observation import render
 from .ports import Context, Document, Finding, Observation
 from .repeats import brought, made_before, reminder
 from .state import NOT_JSON, Call, Failure, SubQuestion
-from .window import keep, shown
+from .window import shown, written
 
 OBSERVATION_TOKENS = 1_200
 """What one call may put into the prompt; the rest is a `recall` away. A token here is paid at the miss price when it arrives, once more
@@ -50,6 +50,9 @@ class _Shown:
     summary: str
     """One line for people."""
     segments: Sequence[Segment] = ()
+    """What it shows."""
+    brought: Sequence[Segment] = ()
+    """Of these, what is new and to be archived."""
     whole: Sequence[str] = ()
     """Ids of those that the text shows whole; of a clipped one, the rest can still be recalled."""
 
@@ -62,17 +65,18 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     reason, wrong = "", False
     try:
         told = await _outcome(context, task)
-        for segment in told.segments:
-            if segment.kind == "finding" and (source := context.archive.get(segment.source)):
-                said = {"claim": segment.text, "quote": segment.quote, "sub_question": segment.sub_question}
-                emit({"type": "finding", "handle": source.handle, **said})
     except ToolException as error:
         wrong = isinstance(error, WrongCall)
         reason = context.redact(" ".join(str(error).split()))
         told = _Shown(f"Error: {reason}", f"Error: {reason}")
     text = told.text + reminder(context, call)
     message = ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error" if reason else "success")
-    ref = keep(message, context.archive, step=call["step"], opens=False, segments=told.whole)
+    ref, body = written(message, step=call["step"], opens=False, segments=told.whole)
+    await context.archive.archive(told.brought, bodies=[body])  # one write: what it brought, and how it stands in the prompt
+    for segment in told.brought:
+        if segment.kind == "finding" and (source := context.archive.get(segment.source)):
+            said = {"claim": segment.text, "quote": segment.quote, "sub_question": segment.sub_question}
+            emit({"type": "finding", "handle": source.handle, **said})
     emit(
         {
             "type": "result",
@@ -99,23 +103,24 @@ async def _outcome(context: Context, task: Task) -> _Shown:
     if tool is None:
         raise WrongCall(f"there is no tool {call['name']!r}; there are {', '.join(tool.name for tool in context.tools)}")
     if done := brought(archive, call["step"]):  # the process died between its archiving and its checkpoint
-        return _show(context, task, done, f"{len(done)} kept from before")
+        return _show(task, done, f"{len(done)} kept from before")
     if done := made_before(archive, call, tool):
-        told = _show(context, task, done, f"as at step {done[0].step}")
+        told = _show(task, done, f"as at step {done[0].step}")
         return replace(told, text=f"{prompts.made_before(done[0].step)}\n{told.text}")
     content, observation = await _run(tool, task)
     if observation is None:
         observation = Observation(documents=(Document(text=content, title=call["name"]),) if content.strip() else ())
     if observation.finding:
-        return await _noted(context, task, content, observation.finding)
+        return _noted(context, task, content, observation.finding)
     fresh = [document for document in observation.documents if not document.origin][:MAX_ORDINALS]
     recalled = [document for document in observation.documents if document.origin]
     segments = [_segment(context, task, n, document) for n, document in enumerate(fresh)]
-    await archive.archive(segments)
     summary = context.redact(observation.summary)
     if recalled:
-        return _again(context, recalled, summary)
-    return _show(context, task, segments, summary) if segments else _Shown(context.redact(content), summary or "nothing found")
+        return replace(_again(context, recalled, summary), brought=segments)
+    if not segments:
+        return _Shown(context.redact(content), summary or "nothing found")
+    return replace(_show(task, segments, summary), brought=segments)
 
 
 def _again(context: Context, recalled: Sequence[Document], summary: str) -> _Shown:
@@ -124,8 +129,8 @@ def _again(context: Context, recalled: Sequence[Document], summary: str) -> _Sho
     segments = [segment for document in recalled if (segment := archive.get(document.origin))]
     texts = {document.origin: context.redact(document.text) for document in recalled}
     whole = [segment.id for segment in segments if texts[segment.id].strip() == segment.text.strip()]
-    text = render(shown(id, text, archive) for id, text in texts.items())
-    return _Shown(text, summary or _count(segments), segments, whole)
+    text = render(shown(segment, texts[segment.id]) for segment in segments)
+    return _Shown(text, summary or _count(segments), segments, whole=whole)
 
 
 async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
@@ -148,13 +153,12 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
     return str(message.text), artifact
 
 
-async def _noted(context: Context, task: Task, content: str, finding: Finding) -> _Shown:
+def _noted(context: Context, task: Task, content: str, finding: Finding) -> _Shown:
     claim, quote = context.redact(finding.claim), context.redact(finding.quote)
     segment = replace(
         _base(context, task), kind="finding", text=claim, quote=quote, source=finding.source, trust="own", tokens=estimate_tokens(claim)
     )
-    await context.archive.archive([segment])
-    return _Shown(context.redact(content), f"“{quote[:120]}”", [segment], [segment.id])
+    return _Shown(context.redact(content), f"“{quote[:120]}”", [segment], [segment], [segment.id])
 
 
 def _segment(context: Context, task: Task, ordinal: int, document: Document) -> Segment:
@@ -177,15 +181,15 @@ def _base(context: Context, task: Task) -> Segment:
     )
 
 
-def _show(context: Context, task: Task, segments: Sequence[Segment], summary: str = "") -> _Shown:
+def _show(task: Task, segments: Sequence[Segment], summary: str = "") -> _Shown:
     """The segments as data blocks, each clipped to its share of the budget by what the call and the sub-question ask."""
     asked = " ".join(str(value) for key, value in task["call"]["args"].items() if key in ("query", "question"))
     query = f"{asked} {task['sub_question']['question']}"
     share = OBSERVATION_TOKENS // len(segments)
     clips = [best_passages(segment.text, query, share) for segment in segments]
-    blocks = [shown(s.id, clip.text, context.archive, more_tokens=clip.left_out_tokens) for s, clip in zip(segments, clips, strict=True)]
+    blocks = [shown(segment, clip.text, more_tokens=clip.left_out_tokens) for segment, clip in zip(segments, clips, strict=True)]
     whole = [segment.id for segment, clip in zip(segments, clips, strict=True) if not clip.left_out_tokens]
-    return _Shown(render(blocks), summary or _count(segments), segments, whole)
+    return _Shown(render(blocks), summary or _count(segments), segments, whole=whole)
 
 
 def _count(segments: Sequence[Segment]) -> str:

@@ -15,7 +15,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from research_agent.memory import estimate_tokens
 
 from .ports import Context, Model, ModelCallError, Prices, Role
-from .state import Counted, ResearchState, Usage
+from .state import ResearchState, Usage
 from .window import READ_TOKENS, message_tokens
 
 REPORT_TOKENS, REPORT_SHARE = 6_000, 0.15
@@ -96,13 +96,6 @@ def calibrated(old: float, raw: int, reported: int) -> float:
     if reported <= 0 or raw <= 0:
         return old
     return min(3.0, max(0.3, (old + reported / raw) / 2))
-
-
-def estimated(raw: int, factor: float, counted: Counted | None) -> int:
-    """Tokens of a prompt as its model counts them. Where it only grew since the last call, only what was added is an estimate."""
-    if counted is None or not 0 < counted["raw"] <= raw:
-        return int(raw * factor)
-    return int(counted["reported"] + (raw - counted["raw"]) * factor)
 
 
 def _factor(context: Context, state: ResearchState, role: Role) -> float:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, InvalidToolCall, message_chunk_to_message
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable
@@ -110,13 +109,18 @@ async def call(
     tools: Sequence[BaseTool] = (),
     response_format: dict[str, Any] | None = None,
     purse: Purse = NO_LIMIT,
+    prompt: int | None = None,
 ) -> Reply:
-    """One finished reply. Raises ModelCallError once waiting will not help, or has not; its `reason` says what to do."""
-    prompt, spent, attempt = prompt_tokens(messages, tools, response_format), NO_USAGE, 0
+    """One finished reply. `prompt`: its estimated tokens, if they are known.
+
+    Raises ModelCallError once waiting will not help, or has not; its `reason` says what to do.
+    """
+    prompt = prompt_tokens(messages, tools, response_format) if prompt is None else prompt
+    spent, attempt = NO_USAGE, 0
     while True:
         attempt += 1
         try:
-            runnable = _bind(model.chat, tools, response_format, output_limit(model, prompt, purse.after(spent)))
+            runnable = _bind(model, tools, response_format, output_limit(model, prompt, purse.after(spent)))
             message = await _stream(runnable, messages, prompt, role, emit)
             spent = add_usage(spent, _told(usage_of(message.usage_metadata, model.prices), model, role, emit))
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
@@ -139,15 +143,14 @@ def _told(usage: Usage, model: Model, role: Role, emit: Emit) -> Usage:
     return usage
 
 
-def _bind(
-    chat: BaseChatModel, tools: Sequence[BaseTool], response_format: dict[str, Any] | None, output_tokens: int | None
-) -> Runnable[Any, Any]:
+def _bind(model: Model, tools: Sequence[BaseTool], response_format: dict[str, Any] | None, output_tokens: int | None) -> Runnable[Any, Any]:
     more: dict[str, Any] = {} if output_tokens is None else {"max_tokens": output_tokens}
     if tools:
-        return chat.bind_tools(list(tools), **more)
+        bound = model.with_tools(tools)
+        return bound.bind(**more) if more else bound
     if response_format:
         more["response_format"] = response_format
-    return chat.bind(**more) if more else chat
+    return model.chat.bind(**more) if more else model.chat
 
 
 async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage], prompt: int, role: Role, emit: Emit) -> AIMessage:

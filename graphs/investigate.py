@@ -12,11 +12,12 @@ from langgraph.types import Send
 from research_agent.memory import Segment
 
 from . import prompts, window
-from .budget import calibrated, estimated, purse
+from .budget import calibrated, purse
 from .calls import Emit, Reply, add_usage, call
+from .counting import Meter, message_parts, parts_of
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
-from .state import NO_USAGE, NOT_JSON, Call, Counted, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
@@ -32,7 +33,9 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
     results = _results(state)
     turns, before = [*state["turns"], *results], state.get("wrong", 0)
     wrong = _wrong_in_a_row(before, results)
-    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock(), "wrong": wrong}
+    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock()}
+    if wrong != before:  # every key that is returned is a row in the checkpoint's database
+        folded["wrong"] = wrong
     current = next((item for item in state["plan"] if item["status"] == "open"), None)
     if current is None:
         return folded
@@ -52,17 +55,17 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
         reply = await turn.take()
     except ModelCallError as error:
         return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+    turn.count(reply.reported_tokens)
     update = await _archived(context, state, current, reply, runtime.stream_writer)
+    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window}
     return {
         **folded,
         **update,
-        "head": turn.head,
+        **{key: value for key, value in changed.items() if value != state.get(key)},
         "turns": [*turn.turns, *update["turns"]],
         "usage": add_usage(turn.usage, reply.usage),
-        "opened": current["id"],
-        "window": turn.learned_window,
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
-        "counted": Counted(raw=turn.raw if reply.reported_tokens else 0, reported=reply.reported_tokens),
+        "learned": turn.meter.learned,
         "turn": state.get("turn", 0) + 1,
     }
 
@@ -81,7 +84,7 @@ def route(state: ResearchState) -> list[Send] | Literal["investigate", "review",
 def over_limit(context: Context, state: ResearchState) -> str:
     """The limit that is reached, in words; empty if none is. That of dollars is kept call by call (budget.py)."""
     limits = context.limits
-    if state["step"] >= limits.steps:
+    if state["step"] >= limits.last_step:
         return f"the limit of {limits.steps} steps was reached"
     if context.clock() >= limits.minutes * 60:
         return f"the limit of {limits.minutes:g} minutes was reached"
@@ -126,7 +129,10 @@ class _Turn:
         self._calibration = state.get("calibration", 1.0)
         self._fixed = window.fixed_tokens(context)
         self.head, self.turns = list(state["head"]), list(turns)
-        self._counted = state.get("counted")
+        archive = context.archive
+        self.meter = Meter(
+            state.get("learned"), lambda ref: message_parts(window.load(ref["ref"], archive)), lambda: parts_of(window.fixed_texts(context))
+        )
         self.learned_window = state.get("window")
         self.usage = state.get("usage", NO_USAGE)
 
@@ -138,7 +144,12 @@ class _Turn:
     @property
     def estimate(self) -> int:
         """Of the prompt's tokens, as this model counts them."""
-        return estimated(self.raw, self._calibration, self._counted)
+        return self.meter.tokens((*self.head, *self.turns))
+
+    def count(self, reported: int) -> None:
+        """Keeps what the host counted: from now on these messages' tokens are known."""
+        counted = self.meter.reported((*self.head, *self.turns), reported)
+        self.head, self.turns = counted[: len(self.head)], counted[len(self.head) :]
 
     async def take(self) -> Reply:
         marks = self._marks()
@@ -153,7 +164,9 @@ class _Turn:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
                 now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
                 given = purse(self._context, now, self.usage, "investigator")
-                return await call(self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given)
+                return await call(
+                    self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given, prompt=self.raw
+                )
             except ModelCallError as error:
                 self.usage = add_usage(self.usage, error.spent)
                 if error.kind != "overflow":
@@ -180,7 +193,6 @@ class _Turn:
         self.head, self.turns = await window.compact(
             self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
         )
-        self._counted = None  # it is another prompt now
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
 
@@ -189,7 +201,7 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     """Archives what the turn thought and asked for, before anything else happens to it; then the state's share of it."""
     turn, step = state.get("turn", 0) + 1, state["step"]
     message, faults = _clean(reply.message, context)
-    calls = _calls(message, faults, step, context.limits.steps)
+    calls = _calls(message, faults, step, context.limits.last_step)
     segments = []
     if reasoning := context.redact(reply.reasoning):
         segments.append(_segment(context, current, step=step, kind="reasoning", ordinal=turn, text=reasoning))
@@ -199,8 +211,8 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     answer = str(message.text).strip()
     if not calls:
         segments.append(_segment(context, current, step=step, kind="answer", ordinal=turn, text=answer))
-    await context.archive.archive(segments)
-    ref = window.keep(message, context.archive, step=step, opens=True, segments=[segment.id for segment in segments])
+    ref, body = window.written(message, step=step, opens=True, segments=[segment.id for segment in segments])
+    await context.archive.archive(segments, bodies=[body])
     usage = add_usage(state.get("usage", NO_USAGE), reply.usage)
     emit({"type": "turn", "role": "investigator", "reasoning": reasoning, "content": answer, "calls": calls, "usage": usage})
     if calls:

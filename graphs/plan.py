@@ -54,9 +54,9 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
         "usage": usage,
         "failures": failures,
         "attempt": attempt + 1,
-        "step": 0,
-        "head": [],
-        "turns": [],
+        "step": state.get("step", 0),  # a fork with another question has made some already
+        "head": state.get("head", []),
+        "turns": state.get("turns", []),
         "calls": [],
         "seconds": context.clock(),
     }
@@ -83,4 +83,5 @@ async def approve(state: ResearchState, runtime: Runtime[Context]) -> Command[Li
 def open_(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Opens the conversation with the brief: from here on it is only appended to."""
     text = prompts.brief(state["question"], state["brief"], [(item["id"], item["question"]) for item in state["plan"]])
-    return {"head": [keep(HumanMessage(text), runtime.context.archive, step=0, opens=True)]}
+    opening = keep(HumanMessage(text), runtime.context.archive, step=0, opens=True)
+    return {"head": [opening, *state.get("head", [])[1:]]}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from research_agent.memory import estimate_tokens
 from research_agent.memory.segment import Kind, Segment
 from research_agent.memory.segment import Passage as Passage
 
@@ -45,6 +49,13 @@ class Model:
     host: str = ""
     key: str = ""
     """The NAME of the environment variable that its key comes from: it stands in what a refused key is told as."""
+    _bound: list[tuple[Sequence[BaseTool], Runnable[Any, Any]]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def with_tools(self, tools: Sequence[BaseTool]) -> Runnable[Any, Any]:
+        """The chat model that may call these; their schemas are made once, not at every call."""
+        if not self._bound or self._bound[0][0] is not tools:
+            self._bound[:] = [(tools, self.chat.bind_tools(list(tools)))]
+        return self._bound[0][1]
 
 
 ModelErrorKind = Literal[
@@ -123,7 +134,10 @@ class Observation:
 class Archive(Protocol):
     """The memory, as the graph uses it. Everything is idempotent."""
 
-    async def archive(self, segments: Sequence[Segment]) -> None: ...
+    async def archive(self, segments: Sequence[Segment], *, bodies: Sequence[str] = ()) -> None:
+        """`bodies`: texts kept as `put_body` does. All of it is on disk when this returns, or nothing is."""
+        ...
+
     async def recall(
         self,
         query: str,
@@ -151,6 +165,12 @@ class Limits:
     usd: float = 2.0
     steps: int = 300
     minutes: float = 120.0
+    steps_before: int = 0
+    """Made before this run began, by the one it was forked from: they are not of its own."""
+
+    @property
+    def last_step(self) -> int:
+        return self.steps_before + self.steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +191,23 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Once made: the tools' schemas as text, and its tokens."""
+
+    @property
+    def schema_text(self) -> str:
+        """The tools' schemas as they stand in a prompt."""
+        return self._made_schemas()[0]
+
+    @property
+    def schema_tokens(self) -> int:
+        return self._made_schemas()[1]
+
+    def _made_schemas(self) -> tuple[str, int]:
+        if not self._schemas:
+            text = json.dumps([convert_to_openai_tool(tool) for tool in self.tools]) if self.tools else ""
+            self._schemas.append((text, estimate_tokens(text)))
+        return self._schemas[0]
 
     def tool(self, name: str) -> BaseTool | None:
         return next((tool for tool in self.tools if tool.name == name), None)

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, message_to_dict, messages_from_dict
-from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from research_agent.memory import estimate_tokens
+from research_agent.memory import Segment, content_hash, estimate_tokens
 
 from . import prompts
 from .observation import Shown, render
@@ -52,15 +51,22 @@ class Marks:
         return Marks(*(int(mark / calibration) for mark in (self.high, self.low, self.cap)))
 
 
-def keep(message: BaseMessage, archive: Archive, *, step: int, opens: bool, segments: Sequence[str] = ()) -> TurnRef:
-    """Puts a message's body into the archive and returns its reference. What varies between equal runs (ids, timings) stays out."""
+def written(message: BaseMessage, *, step: int, opens: bool, segments: Sequence[str] = ()) -> tuple[TurnRef, str]:
+    """A message's reference, and its body for the archive. What varies between equal runs (ids, timings) stays out."""
     data = message_to_dict(message)["data"]
     kept = {k: v for k, v in data.items() if k not in ("id", "usage_metadata", "response_metadata") and v not in (None, "", [], {})}
     provider = data.get("response_metadata", {}).get("model_provider")
     if provider:
         kept["response_metadata"] = {"model_provider": provider}
     body = json.dumps({"type": message.type, "data": {"content": "", **kept}}, ensure_ascii=False, sort_keys=True)
-    return TurnRef(ref=archive.put_body(body), tokens=message_tokens(message), step=step, opens=opens, segments=list(segments))
+    return TurnRef(ref=content_hash(body), tokens=message_tokens(message), step=step, opens=opens, segments=list(segments)), body
+
+
+def keep(message: BaseMessage, archive: Archive, *, step: int, opens: bool) -> TurnRef:
+    """Puts a message's body into the archive and returns its reference."""
+    ref, body = written(message, step=step, opens=opens)
+    archive.put_body(body)
+    return ref
 
 
 def load(ref: str, archive: Archive) -> BaseMessage:
@@ -86,8 +92,12 @@ def assemble(head: Sequence[TurnRef], turns: Sequence[TurnRef], archive: Archive
 
 def fixed_tokens(context: Context) -> int:
     """System rules and tool schemas."""
-    schemas = json.dumps([convert_to_openai_tool(tool) for tool in context.tools])
-    return sum(map(message_tokens, system_messages())) + estimate_tokens(schemas)
+    return sum(map(message_tokens, system_messages())) + context.schema_tokens
+
+
+def fixed_texts(context: Context) -> list[str]:
+    """The same as text, to be counted by kind."""
+    return [*(str(message.text) for message in system_messages()), context.schema_text]
 
 
 def marks(model: Model, *, fixed: int, kept: int, step_tokens: float, learned_window: int | None = None) -> Marks:
@@ -165,17 +175,14 @@ async def compact(
     _, kept = evict(turns, keep_tokens=max(0, marks.low - spoken_for), hard_tokens=max(0, marks.cap - spoken_for))
     live = live_segments(kept)
     passages = await archive.recall(current["question"], budget_tokens=recall_tokens, kinds=("observation",), exclude=live)
-    recalled = render(shown(passage.segment.id, passage.text, archive) for passage in passages)
+    recalled = render(shown(passage.segment, passage.text) for passage in passages)
     text = prompts.memory([own, _handles(archive, live), recalled], prompts.sub_question(current["id"], current["question"]))
     block = keep(HumanMessage(text), archive, step=state.get("step", 0), opens=True)
     return [brief, block], kept
 
 
-def shown(segment_id: str, text: str, archive: Archive, *, more_tokens: int = 0) -> Shown:
-    """An archived text as a data block: its handle, its source, and whose words it is."""
-    segment = archive.get(segment_id)
-    if segment is None:
-        raise LookupError(f"segment {segment_id} is not in the archive")
+def shown(segment: Segment, text: str, *, more_tokens: int = 0) -> Shown:
+    """An archived text, or what of it is shown, as a data block: its handle, its source, and whose words it is."""
     own = segment.kind != "observation"
     return Shown(
         handle="" if own else segment.handle,

@@ -64,7 +64,7 @@ async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequenc
         if item["id"] not in covered:
             for passage in await context.archive.recall(item["question"], budget_tokens=window.READ_TOKENS, kinds=("observation",)):
                 passages.setdefault((passage.segment.id, passage.text), passage)
-    return render(window.shown(passage.segment.id, passage.text, context.archive) for passage in passages.values())
+    return render(window.shown(passage.segment, passage.text) for passage in passages.values())
 
 
 def _words_for_text(max_words: int | None, state: ResearchState, findings: Sequence[Segment]) -> int | None:

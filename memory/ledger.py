@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from .chunks import chunks
-from .errors import ArchiveError, NotArchived
+from .errors import ArchiveError, NotArchived, ReadOnly
+from .reading import Reader
+from .recent import RecentTexts
 from .segment import Kind, Segment, content_hash
 from .words import names, title_key
 
@@ -90,10 +92,17 @@ class Chunk:
 class Ledger:
     """One SQLite file, one connection, any number of threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._lock = threading.RLock()
         self._path = path
+        self._recent = RecentTexts()
+        self._read_only = read_only
+        self._db: sqlite3.Connection | Reader
         try:
+            if read_only:
+                self._db = Reader(path)
+                self._check(self._one("PRAGMA user_version"))
+                return
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -109,11 +118,17 @@ class Ledger:
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+            else:
+                self._check(version)
+
+    def _check(self, version: int) -> None:
+        if version != SCHEMA_VERSION:
+            raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
 
     @contextmanager
     def _write(self) -> Iterator[None]:
+        if self._read_only:
+            raise ReadOnly(f"{self._path} was opened for reading only")
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -133,9 +148,11 @@ class Ledger:
 
     # -- writing
 
-    def add(self, segments: Sequence[Segment]) -> int:
-        """How many were new. All are in, or none is; one that is already there stays as it is."""
+    def add(self, segments: Sequence[Segment], bodies: Sequence[str] = ()) -> int:
+        """How many segments were new. All of it is in, or nothing is; what is already there stays as it is."""
         with self._write():
+            for text in bodies:
+                self._keep(text)
             return sum(self._add(segment) for segment in segments)
 
     def _add(self, segment: Segment) -> bool:
@@ -172,11 +189,16 @@ class Ledger:
             return self._keep(text)
 
     def get_body(self, ref: str) -> str:
-        rows = self._all("SELECT packed, data FROM bodies WHERE hash = ?", ref)
-        if not rows:
-            raise NotArchived(f"no text {ref} in {self._path}")
-        packed, data = rows[0]
-        return (zlib.decompress(data) if packed else bytes(data)).decode("utf-8", "surrogatepass")
+        with self._lock:
+            if (text := self._recent.get(ref)) is not None:
+                return text
+            rows = self._all("SELECT packed, data FROM bodies WHERE hash = ?", ref)
+            if not rows:
+                raise NotArchived(f"no text {ref} in {self._path}")
+            packed, data = rows[0]
+            text = (zlib.decompress(data) if packed else bytes(data)).decode("utf-8", "surrogatepass")
+            self._recent.put(ref, text)
+            return text
 
     def forget(self, run: str) -> int:
         """Removes a run's segments and every text that is no other run's. Returns how many segments went."""
@@ -189,6 +211,7 @@ class Ledger:
                 self._db.execute(f"DELETE FROM bodies WHERE {gone}", (bodies,))
             else:  # nobody else is here: what `put_body` kept was this run's too
                 self._db.execute("DELETE FROM bodies")
+            self._recent = RecentTexts()
             self._db.execute("INSERT INTO words (words) VALUES ('optimize')")  # FTS5 keeps deleted words until it merges
         self._all("VACUUM")
         self._all("PRAGMA wal_checkpoint(TRUNCATE)")

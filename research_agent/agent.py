@@ -69,6 +69,31 @@ class Agent:
         config = self.config.model_copy(update={"question": found.read()["question"]})
         return await Session(found, config, on_event or _ignore, control or RunControl()).work(resumed=True, answer=answer)
 
+    def fork(self, run: str | Path, *, at: int, plan: Sequence[str] = (), question: str = "", on_event: OnEvent | None = None) -> Result:
+        """A new run that goes on from where another stood after step `at`, with this agent's config; the other is only read.
+
+        `plan`: these sub-questions instead. Raises NoSuchStep, which says what is allowed, and RunError.
+        """
+        return asyncio.run(self.afork(run, at=at, plan=plan, question=question, on_event=on_event))
+
+    async def afork(
+        self,
+        run: str | Path,
+        *,
+        at: int,
+        plan: Sequence[str] = (),
+        question: str = "",
+        on_event: OnEvent | None = None,
+        control: RunControl | None = None,
+    ) -> Result:
+        from research_agent.history.fork import Changes, fork
+
+        parent = runs.find(str(run), self.config.out)
+        asked = question or parent.read()["question"]
+        config = self.config.model_copy(update={"question": asked})
+        made = await fork(parent, at, config, Changes(plan=plan, question=question))
+        return await Session(made, config, on_event or _ignore, control or RunControl()).work(resumed=True)
+
 
 def _ignore(event: Event) -> None:
     del event

@@ -70,9 +70,9 @@ async def recall(id: str, out: Path, query: str, tokens: int) -> list[str]:
         archive = Archive.open(run.folder, run=run.id, embedder=choose(embedder).embedder)
         try:
             if segment := archive.get(query):
-                return [render([shown(segment.id, segment.text, archive)])]
+                return [render([shown(segment, segment.text)])]
             passages = await archive.recall(query, budget_tokens=tokens)
-            return [render([shown(passage.segment.id, passage.text, archive)]) for passage in passages] or ["nothing on that"]
+            return [render([shown(passage.segment, passage.text)]) for passage in passages] or ["nothing on that"]
         finally:
             await archive.close()
 

@@ -121,6 +121,10 @@ class WireConfig(_Part):
         default=None, description="max_tokens or max_completion_tokens"
     )
     typed_schemas: bool | None = Field(default=None, description="true or false: must each property of a tool's schema have a type")
+    strict_tools: bool | None = Field(default=None, description="true or false: does the host enforce a tool's schema, with strict: true")
+    opens_in_thought: bool | None = Field(
+        default=None, description="true or false: does the answer begin inside a thought, so that only </think> is seen"
+    )
     stream_usage: bool | None = Field(default=None, description="true or false: may a stream be asked to report usage")
     fixed: dict[str, Any] | None = Field(default=None, description="a mapping of request fields that must have one value")
 

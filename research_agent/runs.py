@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from research_agent.stores.errors import RunError
 from research_agent.stores.record import RECORD, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
+_HIDDEN = ".making-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Run:
     def read(self) -> dict[str, Any]:
         """run.json. Raises RunError if it cannot be read, or a newer version wrote it."""
         return read_record(self.folder)
+
+    def steps_before(self) -> int:
+        """Of a fork: the steps that were made before it began."""
+        parent = self.read().get("parent") or {}
+        return int(parent.get("step", 0))
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
@@ -78,18 +86,39 @@ def now() -> str:
 
 def create(out: Path, question: str, **record: Any) -> Run:
     """A new run's folder, with its record."""
-    words = re.findall(r"[a-z0-9]+", question.lower())
-    slug = "-".join(words)[:40].strip("-") or "run"
-    id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(2)}"
-    run = Run(out.resolve() / id)
+    run = Run(out.resolve() / new_id(question))
     try:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         run.folder.mkdir(mode=0o700)  # what was read may be private
         run.assets.mkdir()
-        run.update(id=id, question=question, status="running", reason="", created=now(), **record)
+        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
     except OSError as error:
-        raise RunError(f"cannot make the run's folder {run.folder}: {error.strerror or error}") from error
+        raise _cannot_make(run, error) from error
     return run
+
+
+def new_id(question: str) -> str:
+    slug = "-".join(re.findall(r"[a-z0-9]+", question.lower()))[:40].strip("-") or "run"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def built(out: Path, question: str) -> Iterator[Run]:
+    """A run's folder to be filled, under its id but out of sight; it is in `out` when this ends well, and gone when it does not."""
+    run = Run(out.resolve() / f"{_HIDDEN}{secrets.token_hex(4)}" / new_id(question))
+    try:
+        run.folder.mkdir(parents=True, mode=0o700)
+        run.assets.mkdir()
+        yield run
+        os.replace(run.folder, run.folder.parent.parent / run.id)
+    except OSError as error:
+        raise _cannot_make(run, error) from error
+    finally:
+        shutil.rmtree(run.folder.parent, ignore_errors=True)
+
+
+def _cannot_make(run: Run, error: OSError) -> RunError:
+    return RunError(f"cannot make the run's folder {run.folder}: {error.strerror or error}")
 
 
 def find(name: str, out: Path) -> Run:

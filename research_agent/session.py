@@ -189,7 +189,9 @@ class Session:
             models=models,
             tools=tools,
             archive=archive,
-            limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes),
+            limits=Limits(
+                usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._run.steps_before()
+            ),
             clock=self._clock,
             now=now,
             redact=self._redact,
@@ -259,7 +261,8 @@ class Session:
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
         tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        counts = {"steps": state.get("step", 0), "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
+        steps = max(0, state.get("step", 0) - self._run.steps_before())
+        counts = {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,
             reason=reason,

@@ -29,7 +29,7 @@ class Memory:
         self.segments = list(segments)
         self.budgets: list[int] = []
 
-    async def archive(self, segments: Sequence[Segment]) -> None:
+    async def archive(self, segments: Sequence[Segment], *, bodies: Sequence[str] = ()) -> None:
         self.segments += segments
 
     async def recall(

@@ -62,11 +62,19 @@ def from_exception(error: Exception, *, host: str, secret: str = "") -> ModelCal
 def from_answer(status: int, body: str, *, host: str, headers: Mapping[str, str] | None = None, secret: str = "") -> ModelCallError:
     """An error a host answered with, or sent inside a stream (`status` 200)."""
     message, type_ = _read(body)
+    shown = "error in the stream" if status == 200 else str(status)
+    status = _status(body) if status == 200 else status
     text = f"{type_} {message}"
     kind = _kind(status, text)
-    reason = _line(f"{host}: {status if status != 200 else 'error in the stream'}: {message or type_ or 'no reason given'}", secret)
+    reason = _line(f"{host}: {shown}: {message or type_ or 'no reason given'}", secret)
     wait = _retry_after_s(headers or {}, message) if kind in ("rate_limit", "overloaded", "network") else None
     return ModelCallError(reason, kind, retry_after_s=wait, window_tokens=_window(message) if kind == "overflow" else None)
+
+
+def _status(body: str) -> int:
+    """An error sent inside a stream may carry the status that it would have had; 200 if it does not."""
+    found = re.search(r'"(?:code|status|status_code)"\s*:\s*"?([45]\d\d)\b', body)
+    return int(found[1]) if found else 200
 
 
 def _kind(status: int, text: str) -> ModelErrorKind:

@@ -13,7 +13,7 @@ from .errors import StoreError
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
-    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint
 
     from . import postgres
 
@@ -56,25 +56,37 @@ async def _opened(place: Place, warn: Warn) -> AsyncIterator[BaseCheckpointSaver
         async with postgres_of().opened(_server(place, place.server), place.run, warn) as there:
             yield there
         return
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+    from research_agent import checkpoint_file
 
-    async with AsyncSqliteSaver.from_conn_string(str(place.file)) as here:
+    async with checkpoint_file.opened(place.file) as here:
         yield here
 
 
 async def _carry(source: BaseCheckpointSaver[Any], target: BaseCheckpointSaver[Any], run: str) -> None:
     """All checkpoints of a run and what was written since, the newest last: cut short, it is done again."""
     found = [item async for item in source.alist(_thread(run))]
+    texts = isinstance(target.get_next_version(None, None), str)
     for item in reversed(found):
+        checkpoint = _numbered(item.checkpoint) if texts else item.checkpoint
         settings = item.config["configurable"]
         parent = item.parent_config["configurable"]["checkpoint_id"] if item.parent_config else None
         into = _thread(run, checkpoint_ns=settings["checkpoint_ns"], **({"checkpoint_id": parent} if parent else {}))
-        after = await target.aput(into, item.checkpoint, item.metadata, item.checkpoint["channel_versions"])
+        after = await target.aput(into, checkpoint, item.metadata, checkpoint["channel_versions"])
         tasks: dict[str, list[tuple[str, Any]]] = {}
         for task, channel, value in item.pending_writes or ():
             tasks.setdefault(task, []).append((channel, value))
         for task, writes in tasks.items():
             await target.aput_writes(after, writes, task)
+
+
+def _numbered(checkpoint: Checkpoint) -> Checkpoint:
+    """Its versions as the texts that some savers write where others write numbers: the two cannot be compared."""
+
+    def text(versions: ChannelVersions) -> ChannelVersions:
+        return {name: version if isinstance(version, str) else f"{int(version):032}.{0.0:016}" for name, version in versions.items()}
+
+    seen = {node: text(versions) for node, versions in checkpoint["versions_seen"].items()}
+    return {**checkpoint, "channel_versions": text(checkpoint["channel_versions"]), "versions_seen": seen}
 
 
 def _thread(run: str, **more: str) -> RunnableConfig:

@@ -60,6 +60,14 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     chunks: Sequence[Mapping[str, Any] | str] | None = None
     """The stream itself, event by event, where its layout is what matters. A string is sent as the event's data."""
+    write_bytes: int = 0
+    """The stream's bytes are written so many at a time, whatever that cuts in two; 0: an event at a time."""
+    line_end: str = "\n"
+    """Servers also end their lines with carriage return and line feed."""
+    keep_alive: str = ""
+    """A comment sent before each event, as proxies send them while a model thinks."""
+    final_done: bool = True
+    """The stream's `[DONE]`."""
 
 
 Script = Callable[[Request], Reply]
@@ -172,14 +180,19 @@ class _Handler(BaseHTTPRequestHandler):
         for n, data in enumerate(events[: reply.stop_after]):
             if n == reply.stall_after:
                 time.sleep(reply.stall_s)
-            self._event(data)
-        if reply.stop_after is None and reply.chunks is None:
-            self._event("[DONE]")
+            self._event(data, reply)
+        if reply.stop_after is None and reply.chunks is None and reply.final_done:
+            self._event("[DONE]", reply)
         self.wfile.write(b"0\r\n\r\n")
 
-    def _event(self, data: str) -> None:
-        event = f"data: {data}\n\n".encode()
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
+    def _event(self, data: str, reply: Reply) -> None:
+        end = reply.line_end
+        comment = f": {reply.keep_alive}{end}{end}" if reply.keep_alive else ""
+        event = f"{comment}data: {data}{end}{end}".encode()
+        size = reply.write_bytes or len(event)
+        for at in range(0, len(event), size):
+            piece = event[at : at + size]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""

@@ -1,0 +1,1 @@
+"""What was: forks, steps as they stood, records and their replay."""

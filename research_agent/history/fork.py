@@ -1,0 +1,190 @@
+"""A fork: a new run that begins where another one stood at a step, with another plan, question or model. The other is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointMetadata, CheckpointTuple
+
+from research_agent import runs
+from research_agent.config import Config
+from research_agent.graphs.build import build_research_graph
+from research_agent.graphs.calls import add_usage
+from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
+from research_agent.history.changes import measured_by, new_model, other_plan, other_question
+from research_agent.history.memory_copy import Then, copy_bodies, copy_segments, new_ids, refs_in, with_ids
+from research_agent.history.snapshot import snapshot
+from research_agent.history.steps import NoSuchStep, Place, checkpoints, place, values_of
+from research_agent.memory.ledger import Ledger
+from research_agent.runs import Run, RunError
+
+_INPUT = "__input__"  # LangGraph's name for a new input, which makes the graph begin anew with the state there is
+_TASKS = "__pregel_tasks"
+_BRANCH = "branch:to:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What is different from here on."""
+
+    plan: Sequence[str] = ()
+    """Sub-questions in place of the plan. One that is in it already keeps its answer and what was found for it."""
+    question: str = ""
+    """Without a plan of its own it is planned anew."""
+
+
+async def fork(parent: Run, step: int, config: Config, changes: Changes = Changes()) -> Run:
+    """The new run's folder, ready to be gone on with. Raises NoSuchStep and RunError; then there is no folder."""
+    with TemporaryDirectory(prefix="research-agent-") as temporary:
+        folder = Path(temporary)
+        history = await checkpoints(parent, folder)
+        at = place(history, step)
+        if at is None and changes.plan:
+            raise NoSuchStep(f"--plan: not allowed: run {parent.id} has no plan yet that another could stand for; --question is")
+        if at is not None and not step and changes.question and not changes.plan:
+            at = None  # another question before the first step: nothing of this one's is of use
+        ledger = snapshot(parent, "ledger.sqlite", folder)
+        if at is not None and ledger is None:
+            raise RunError(f"run {parent.id} has no ledger.sqlite: what it read is lost, so it cannot be forked")
+        told = {"id": parent.id, "folder": str(parent.folder), "step": step, **_spent(parent, at)}
+        with runs.built(config.out, config.question) as run:
+            if at is not None and ledger is not None:
+                await _Copy(parent, run, at, step, ledger, changes, config).make(history)
+            run.update(id=run.id, question=config.question, status="incomplete", reason="forked, not begun", created=runs.now(),
+                       config=config.public(), parent=told, steps=0, usd=0.0, seconds=0.0)  # fmt: skip
+    return Run(config.out.resolve() / run.id)
+
+
+def _spent(parent: Run, at: Place | None) -> dict[str, Any]:
+    """What was spent on the way here, by the parent and by whoever it was forked from."""
+    if at is None:
+        return {"checkpoint": "", "usd": 0.0, "tokens": _tokens(NO_USAGE), "model_calls": 0, "seconds": 0.0}
+    values, before = values_of(at.at), parent.read().get("parent") or {}
+    usage, seconds = values.get("usage", NO_USAGE), values.get("seconds", 0.0)
+    id = at.at.checkpoint["id"]
+    if before and id >= before.get("checkpoint", ""):  # at and after the parent's own beginning its state counts from there
+        tokens = before["tokens"]
+        earlier = Usage(calls=before["model_calls"], usd=before["usd"], **tokens)
+        usage, seconds = add_usage(usage, earlier), seconds + before["seconds"]
+    return {
+        "checkpoint": id,
+        "usd": round(usage["usd"], 6),
+        "tokens": _tokens(usage),
+        "model_calls": usage["calls"],
+        "seconds": round(seconds, 3),
+    }
+
+
+def _tokens(usage: Usage) -> dict[str, int]:
+    return {"input": usage["input"], "cached": usage["cached"], "output": usage["output"], "reasoning": usage["reasoning"]}
+
+
+class _Copy:
+    """The parent's checkpoints and memory up to a place, as the new run's."""
+
+    def __init__(self, parent: Run, run: Run, at: Place, step: int, ledger: Path, changes: Changes, config: Config) -> None:
+        self._parent, self._run, self._at, self._step, self._changes, self._config = parent, run, at, step, changes, config
+        self._source = Ledger(ledger)
+        self._target = Ledger(run.folder / "ledger.sqlite")
+        self._renamed = new_ids(self._source, parent=parent.id, run=run.id)
+
+    async def make(self, history: Sequence[CheckpointTuple]) -> None:
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+        upto = [item for item in history if item.checkpoint["id"] <= self._at.at.checkpoint["id"]]
+        try:
+            then = Then.of(values_of(self._at.at), self._step)
+            copy_segments(self._source, self._target, parent=self._parent.id, run=self._run.id, then=then, renamed=self._renamed)
+            refs = set().union(*(refs_in(values_of(item)) | refs_in(self._writes(item)) for item in upto))
+            copy_bodies(self._source, self._target, sorted(refs))
+            async with AsyncSqliteSaver.from_conn_string(str(self._run.checkpoints)) as saver:
+                await saver.setup()
+                await saver.conn.execute("PRAGMA synchronous = OFF")  # the folder is nobody's until it is whole
+                for item in upto:
+                    await self._put(saver, item)
+                await self._change(saver)
+        finally:
+            self._source.close()
+            self._target.close()
+
+    def _writes(self, item: CheckpointTuple) -> list[tuple[str, str, Any]]:
+        """What tasks wrote after a checkpoint. At the place itself only what the calls brought that were made by then."""
+        writes = list(item.pending_writes or ())
+        if item is not self._at.at:
+            return writes
+        done = self._at.done or frozenset()
+        kept = {task for task, channel, value in writes if channel == "results" and isinstance(value, Mapping) and set(value) <= done}
+        return [write for write in writes if write[0] in kept]
+
+    async def _put(self, saver: BaseCheckpointSaver[Any], item: CheckpointTuple) -> None:
+        checkpoint = {**item.checkpoint, "channel_values": with_ids(item.checkpoint["channel_values"], self._renamed)}
+        before = item.parent_config["configurable"]["checkpoint_id"] if item.parent_config else None
+        config = self._thread(before)
+        saved = await saver.aput(config, cast(Any, checkpoint), item.metadata, item.checkpoint["channel_versions"])
+        tasks: dict[str, list[tuple[str, Any]]] = {}
+        for task, channel, value in self._writes(item):
+            tasks.setdefault(task, []).append((channel, with_ids(value, self._renamed)))
+        for task, writes in tasks.items():
+            await saver.aput_writes(saved, writes, task)
+
+    def _thread(self, checkpoint: str | None = None) -> RunnableConfig:
+        place = {"thread_id": self._run.id, "checkpoint_ns": ""}
+        return {"configurable": {**place, "checkpoint_id": checkpoint} if checkpoint else place}
+
+    async def _change(self, saver: BaseCheckpointSaver[Any]) -> None:
+        """The newest checkpoint as the fork begins: nothing spent, and whatever is to be different."""
+        found = await saver.aget_tuple(self._thread())
+        assert found is not None  # noqa: S101 - it was just written
+        values, changes = values_of(found), self._changes
+        changed: ResearchState = {"usage": NO_USAGE, "seconds": 0.0, "stopped": ""}
+        if measured_by(self._config) != measured_by(self._parent.read().get("config", {})):
+            changed |= new_model()
+        replan = bool(changes.question) and not changes.plan
+        if changes.plan:
+            changed |= other_plan(values, changes.plan, changes.question, self._target)
+        elif replan:
+            changed |= other_question(values, changes.question, self._fold(values))
+        await amend(saver, found, changed, unrouted=replan)
+        if replan:
+            graph = build_research_graph(checkpointer=saver)
+            await graph.aupdate_state(self._thread(), {"question": changes.question}, as_node=_INPUT)
+
+    def _fold(self, values: ResearchState) -> list[Any]:
+        """The live turns with the results of the last calls. A call that waited is answered too: no call may stand alone."""
+        from research_agent.graphs.window import keep
+
+        results = dict(values.get("results") or {})
+        for _, channel, value in self._writes(self._at.at):
+            if channel == "results":
+                results |= with_ids(value, self._renamed)
+        folded = list(values.get("turns") or [])
+        for call in values.get("calls") or []:
+            if call["id"] not in results:
+                message = ToolMessage(
+                    "Error: not made: the question was changed", tool_call_id=call["id"], name=call["name"], status="error"
+                )
+                results[call["id"]] = keep(message, cast(Any, self._target), step=call["step"], opens=False)
+            folded.append(results[call["id"]])
+        return folded
+
+
+async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: Mapping[str, Any], *, unrouted: bool = False) -> None:
+    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`."""
+    checkpoint = at.checkpoint
+    values = {**checkpoint["channel_values"], **changed}
+    if unrouted:
+        values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
+    versions = dict(checkpoint["channel_versions"])
+    for name in changed:
+        versions[name] = saver.get_next_version(versions.get(name), None)  # type: ignore[arg-type]
+    config: RunnableConfig = {"configurable": {"thread_id": at.config["configurable"]["thread_id"], "checkpoint_ns": ""}}
+    if at.parent_config:
+        config["configurable"]["checkpoint_id"] = at.parent_config["configurable"]["checkpoint_id"]
+    metadata = cast(CheckpointMetadata, dict(at.metadata))
+    await saver.aput(config, {**checkpoint, "channel_values": values, "channel_versions": versions}, metadata, versions)

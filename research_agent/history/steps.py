@@ -1,0 +1,105 @@
+"""The steps of a run in its checkpoints. A step is one tool call; a checkpoint stands after each model turn, and after the calls it made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+
+from research_agent.graphs.state import Call, ResearchState
+from research_agent.history.snapshot import snapshot
+from research_agent.runs import Run, RunError
+
+
+class NoSuchStep(RunError):
+    """A step that the run does not have: one line that names those it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run stood when a step was done and the next was not begun."""
+
+    at: CheckpointTuple
+    done: frozenset[str] | None
+    """Of a turn whose later calls are still to be made: the ids of those that were; None where no call waits."""
+
+
+@asynccontextmanager
+async def read_only(run: Run) -> AsyncIterator[list[CheckpointTuple]]:
+    """The run's checkpoints, the oldest first, as they are now. A run that somebody works on can be read."""
+    with TemporaryDirectory(prefix="research-agent-") as folder:
+        yield await checkpoints(run, Path(folder))
+
+
+async def checkpoints(run: Run, folder: Path) -> list[CheckpointTuple]:
+    """By a copy of the database, which is made in `folder`."""
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    copy = snapshot(run, run.checkpoints.name, folder)
+    if copy is None:
+        return []
+    async with AsyncSqliteSaver.from_conn_string(str(copy)) as saver:
+        return await listed(saver, run.id)
+
+
+async def listed(saver: BaseCheckpointSaver[Any], thread: str) -> list[CheckpointTuple]:
+    """A thread's checkpoints, the oldest first."""
+    found = [item async for item in saver.alist({"configurable": {"thread_id": thread, "checkpoint_ns": ""}})]
+    return found[::-1]
+
+
+def values_of(item: CheckpointTuple) -> ResearchState:
+    return cast(ResearchState, item.checkpoint["channel_values"])
+
+
+def answered(item: CheckpointTuple) -> frozenset[str]:
+    """The ids of the last turn's calls that have a result: in the state, or written by a task whose super-step has not ended."""
+    found = set(values_of(item).get("results") or {})
+    for _, channel, value in item.pending_writes or ():
+        if channel == "results" and isinstance(value, Mapping):
+            found |= set(value)
+    return frozenset(found)
+
+
+def done_through(item: CheckpointTuple) -> int:
+    """The last step of which it and all before it are done."""
+    values, results = values_of(item), answered(item)
+    left = [call["step"] for call in values.get("calls") or () if call["id"] not in results]
+    return min(left) - 1 if left else values.get("step") or 0
+
+
+def last_step(history: Sequence[CheckpointTuple]) -> int:
+    return max((done_through(item) for item in history), default=0)
+
+
+def place(history: Sequence[CheckpointTuple], step: int) -> Place | None:
+    """Where the run stood at a step; None where it has no plan yet. Raises NoSuchStep."""
+    last = last_step(history)
+    if not 0 <= step <= last:
+        raise NoSuchStep(f"step {step}: not allowed: {f'0 to {last}' if last else '0, for the run has made no step yet'}")
+    partial: Place | None = None
+    for item in history:
+        values = values_of(item)
+        calls = values.get("calls") or []
+        if all(call["id"] in (values.get("results") or {}) for call in calls):
+            if values.get("head") and values["step"] == step:
+                return Place(item, None)
+        elif partial is None and _interior(calls, step) and _made(calls, step) <= answered(item):
+            partial = Place(item, _made(calls, step))
+    if partial or step:
+        return partial
+    planned = [item for item in history if values_of(item).get("plan")]
+    return Place(planned[0], None) if planned else None
+
+
+def _interior(calls: Sequence[Call], step: int) -> bool:
+    return calls[0]["step"] <= step <= calls[-1]["step"]
+
+
+def _made(calls: Sequence[Call], step: int) -> frozenset[str]:
+    return frozenset(call["id"] for call in calls if call["step"] <= step)
