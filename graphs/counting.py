@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from langchain_core.messages import BaseMessage
 
 from research_agent.memory.tokens import WEIGHTS, estimate_tokens, token_parts
 
-from .state import Learned, TurnRef
+from .state import Learned, ResearchState, TurnRef
 
 Parts = tuple[float, ...]
 """What texts are made of (`memory.tokens.token_parts`), then their thoughts in estimated tokens, then how many messages they are."""
@@ -119,6 +120,16 @@ class Meter:
 def _at(row: int, column: int) -> int:
     row, column = max(row, column), min(row, column)
     return row * (row + 1) // 2 + column
+
+
+def measured_for(state: ResearchState, model: str) -> ResearchState:
+    """The state as this model finds it: what another one's host counted, or taught of its window, says nothing of this one."""
+    if state.get("measured", model) == model:
+        return state
+    of_another = ("learned", "calibration", "window")
+    kept = {key: value for key, value in state.items() if key not in of_another}
+    plain = {key: [{k: v for k, v in turn.items() if k != "exact"} for turn in state[key]] for key in ("head", "turns")}
+    return cast(ResearchState, {**kept, **plain})
 
 
 def message_parts(message: BaseMessage) -> Parts:

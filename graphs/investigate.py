@@ -14,7 +14,8 @@ from research_agent.memory import Segment
 from . import prompts, window
 from .budget import calibrated, purse
 from .calls import Emit, Reply, add_usage, call
-from .counting import Meter, message_parts, parts_of
+from .counting import Meter, measured_for, message_parts, parts_of
+from .flight import Flight, redacted
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
 from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
@@ -30,6 +31,9 @@ OVERFLOWS = 3
 async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Folds the last results into the window, compacts it if it is due, and asks for the next thought."""
     context = runtime.context
+    model = context.models["investigator"]
+    measured = f"{model.name} at {model.host}"
+    persisted, state = state, measured_for(state, measured)
     results = _results(state)
     turns, before = [*state["turns"], *results], state.get("wrong", 0)
     wrong = _wrong_in_a_row(before, results)
@@ -50,18 +54,20 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
         opening = HumanMessage(prompts.sub_question(current["id"], current["question"]))
         turns.append(window.keep(opening, context.archive, step=state["step"], opens=True))
         runtime.stream_writer({"type": "sub_question", **current})
-    turn = _Turn(context, state, turns, current, runtime.stream_writer)
+    turn = _Turn(context, state, turns, current, runtime.stream_writer, Flight.of(runtime))
     try:
         reply = await turn.take()
     except ModelCallError as error:
-        return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+        # What this turn has opened and compacted is part of the conversation: it goes on from there when it is resumed.
+        reached = {"head": turn.head, "turns": turn.turns, "opened": current["id"], "window": turn.learned_window, "measured": measured}
+        return {**folded, **reached, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
     turn.count(reply.reported_tokens)
     update = await _archived(context, state, current, reply, runtime.stream_writer)
-    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window}
+    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window, "measured": measured}
     return {
         **folded,
         **update,
-        **{key: value for key, value in changed.items() if value != state.get(key)},
+        **{key: value for key, value in changed.items() if value != persisted.get(key)},
         "turns": [*turn.turns, *update["turns"]],
         "usage": add_usage(turn.usage, reply.usage),
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
@@ -123,8 +129,10 @@ def _given_up(state: ResearchState, current: SubQuestion, wrong: int, emit: Emit
 class _Turn:
     """One model turn: the prompt as it is sent, compacted as often as it must be."""
 
-    def __init__(self, context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, emit: Emit) -> None:
-        self._context, self._state, self._current, self._emit = context, state, current, emit
+    def __init__(
+        self, context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, emit: Emit, flight: Flight
+    ) -> None:
+        self._context, self._state, self._current, self._emit, self._flight = context, state, current, emit, flight
         self._model = context.models["investigator"]
         self._calibration = state.get("calibration", 1.0)
         self._fixed = window.fixed_tokens(context)
@@ -165,7 +173,14 @@ class _Turn:
                 now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
                 given = purse(self._context, now, self.usage, "investigator")
                 return await call(
-                    self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given, prompt=self.raw
+                    self._model,
+                    messages,
+                    role="investigator",
+                    emit=self._emit,
+                    tools=self._context.tools,
+                    purse=given,
+                    prompt=self.raw,
+                    flight=self._flight,
                 )
             except ModelCallError as error:
                 self.usage = add_usage(self.usage, error.spent)
@@ -237,26 +252,15 @@ def _clean(message: AIMessage, context: Context) -> tuple[AIMessage, dict[str, s
         args = item["args"] if isinstance(item["args"], dict) else {}
         if item in message.invalid_tool_calls:
             faults[id] = NOT_JSON
-        calls.append({"name": item["name"] or "unnamed", "args": _redacted(args, context), "id": id, "type": "tool_call"})
+        calls.append({"name": item["name"] or "unnamed", "args": redacted(args, context.redact), "id": id, "type": "tool_call"})
     extra = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
     clean = {
-        "content": _redacted(message.content, context),
-        "additional_kwargs": _redacted(extra, context),
+        "content": redacted(message.content, context.redact),
+        "additional_kwargs": redacted(extra, context.redact),
         "tool_calls": calls,
         "invalid_tool_calls": [],
     }
     return message.model_copy(update=clean), faults
-
-
-def _redacted(value: Any, context: Context) -> Any:
-    """Every string in a JSON value redacted; signed blocks of a provider stay as they are, or it refuses them."""
-    if isinstance(value, str):
-        return context.redact(value)
-    if isinstance(value, list):
-        return [_redacted(item, context) for item in value]
-    if isinstance(value, dict):
-        return value if "signature" in value else {key: _redacted(item, context) for key, item in value.items()}
-    return value
 
 
 def _calls(message: AIMessage, faults: dict[str, str], step: int, limit: int) -> list[Call]:

@@ -160,6 +160,16 @@ class Archive(Protocol):
     def get_body(self, ref: str) -> str: ...
 
 
+class Slot(Protocol):
+    """Holds one text, replaced whole, that outlives the process: the model call in flight (flight.py)."""
+
+    def read(self) -> str:
+        """Empty if there is none."""
+        ...
+
+    def write(self, text: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     usd: float = 2.0
@@ -191,6 +201,8 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    slot: Slot | None = None
+    """None: a call that is cut is made and paid for again."""
     _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Once made: the tools' schemas as text, and its tokens."""
 

@@ -10,6 +10,7 @@ from langgraph.runtime import Runtime
 from . import prompts, window
 from .budget import purse
 from .calls import InvalidOutput, add_usage, ask
+from .flight import Flight
 from .investigate import over_limit
 from .ports import Context, ModelCallError
 from .state import NO_USAGE, Failure, ResearchState, ReviewDraft, SubQuestion
@@ -35,7 +36,8 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
     messages = [SystemMessage(prompts.REVIEWER), HumanMessage(text)]
     given = purse(context, state, usage, "reviewer")
     try:
-        draft, reply = await ask(context.models["reviewer"], messages, ReviewDraft, role="reviewer", emit=emit, purse=given)
+        flight = Flight.of(runtime)
+        draft, reply = await ask(context.models["reviewer"], messages, ReviewDraft, role="reviewer", emit=emit, purse=given, flight=flight)
     except InvalidOutput as error:
         return {**base, "usage": add_usage(usage, error.spent), "failures": [_failure(state, str(error))]}
     except ModelCallError as error:

@@ -121,6 +121,8 @@ class ResearchState(TypedDict, total=False):
     calibration: float
     """Reported prompt tokens over estimated ones."""
     learned: Learned
+    measured: str
+    """The model, and its host, that `calibration`, `learned`, `window` and the turns' `exact` are of."""
     reviews: int
     failures: Annotated[list[Failure], add]
     stopped: str

@@ -13,6 +13,7 @@ from research_agent.memory import Segment
 from . import prompts, window
 from .budget import purse
 from .calls import InvalidOutput, add_usage, ask
+from .flight import Flight
 from .observation import render
 from .ports import Context, ModelCallError
 from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion
@@ -41,9 +42,8 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     )
     messages = [SystemMessage(prompts.WRITER), HumanMessage(text)]
     try:
-        draft, reply = await ask(
-            context.models["writer"], messages, ReportDraft, role="writer", emit=emit, purse=purse(context, state, usage, "writer")
-        )
+        given, flight = purse(context, state, usage, "writer"), Flight.of(runtime)
+        draft, reply = await ask(context.models["writer"], messages, ReportDraft, role="writer", emit=emit, purse=given, flight=flight)
         usage = add_usage(usage, reply.usage)
         emit({"type": "turn", "role": "writer", "reasoning": context.redact(reply.reasoning), "content": "", "calls": [], "usage": usage})
     except (InvalidOutput, ModelCallError) as error:

@@ -82,6 +82,12 @@ class Chunk:
     text: str
     key: str
     """`segment id:n`: what the vector index calls it."""
+    step: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """In the run. Calls made together are archived as they come back, in any order: their steps tell them apart, always the same."""
+        return self.step, self.id
 
     @property
     def passage(self) -> str:
@@ -278,9 +284,9 @@ class Ledger:
         tail = f"JOIN chunks c ON c.id = w.rowid JOIN segments s ON s.seq = c.segment WHERE {where}"
         first = "(SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?) w"
         look = max(_FIRST_LOOK, limit)
-        rows = self._all(f"{head} {first} {tail} ORDER BY w.rank LIMIT ?", match, look, *values, limit)
+        rows = self._all(f"{head} {first} {tail} ORDER BY w.rank, s.step, c.id LIMIT ?", match, look, *values, limit)
         if len(rows) < limit and allowed.narrow:
-            rows = self._all(f"{head} words w {tail} AND w.words MATCH ? ORDER BY w.rank LIMIT ?", *values, match, limit)
+            rows = self._all(f"{head} words w {tail} AND w.words MATCH ? ORDER BY w.rank, s.step, c.id LIMIT ?", *values, match, limit)
         return [(id, score) for id, score in rows]
 
     def frequency(self, expression: str) -> int:
@@ -317,7 +323,7 @@ class Ledger:
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """In the order asked for."""
-        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n FROM json_each(?) j
+        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n, s.step FROM json_each(?) j
                  JOIN chunks c ON c.id = j.value JOIN words w ON w.rowid = c.id JOIN segments s ON s.seq = c.segment ORDER BY j.key"""
         return [Chunk(*row) for row in self._all(sql, json.dumps(list(ids)))]
 

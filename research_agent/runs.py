@@ -6,8 +6,9 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from research_agent.stores import lock
 from research_agent.stores.errors import RunError
-from research_agent.stores.record import RECORD, read_record, replace, write_record
+from research_agent.stores.record import RECORD, UNFINISHED, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 _HIDDEN = ".making-"
@@ -63,6 +64,11 @@ class Run:
         """A file of the run, replaced whole or not at all."""
         return replace(self.folder / name, text)
 
+    def tidy(self) -> None:
+        """Removes what a process that was killed in a `write` left. For whoever holds the lock."""
+        for left in self.folder.glob(f".*.{UNFINISHED}"):
+            left.unlink(missing_ok=True)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Held while a process works on the run. Raises RunError."""
@@ -79,6 +85,27 @@ class Run:
         return "interrupted" if status == "running" and not self.locked else status
 
 
+class Slot:
+    """The model call in flight (graphs.flight). Not synced to the disk: losing it with the power costs one call, made again."""
+
+    def __init__(self, run: Run) -> None:
+        self._path = run.folder / "call.json"
+
+    def read(self) -> str:
+        try:
+            return self._path.read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def write(self, text: str) -> None:
+        new = self._path.with_name(f".call.json.{UNFINISHED}")
+        new.write_text(text, "utf-8", errors="backslashreplace")
+        new.replace(self._path)
+
+    def clear(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
 def now() -> str:
     """ISO 8601, UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -86,15 +113,9 @@ def now() -> str:
 
 def create(out: Path, question: str, **record: Any) -> Run:
     """A new run's folder, with its record."""
-    run = Run(out.resolve() / new_id(question))
-    try:
-        run.folder.parent.mkdir(parents=True, exist_ok=True)
-        run.folder.mkdir(mode=0o700)  # what was read may be private
-        run.assets.mkdir()
+    with built(out, question) as run:
         run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
-    except OSError as error:
-        raise _cannot_make(run, error) from error
-    return run
+    return Run(out.resolve() / run.id)
 
 
 def new_id(question: str) -> str:
@@ -105,20 +126,26 @@ def new_id(question: str) -> str:
 @contextmanager
 def built(out: Path, question: str) -> Iterator[Run]:
     """A run's folder to be filled, under its id but out of sight; it is in `out` when this ends well, and gone when it does not."""
-    run = Run(out.resolve() / f"{_HIDDEN}{secrets.token_hex(4)}" / new_id(question))
+    hidden = out.resolve() / f".{secrets.token_hex(4)}.{UNFINISHED}"
+    run = Run(hidden / new_id(question))
     try:
-        run.folder.mkdir(parents=True, mode=0o700)
+        run.folder.mkdir(parents=True, mode=0o700)  # what was read may be private
         run.assets.mkdir()
+        _sweep(out)
         yield run
-        os.replace(run.folder, run.folder.parent.parent / run.id)
+        os.replace(run.folder, hidden.parent / run.id)
     except OSError as error:
-        raise _cannot_make(run, error) from error
+        raise RunError(f"cannot make the folder of run {run.id} in {out}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(run.folder.parent, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _cannot_make(run: Run, error: OSError) -> RunError:
-    return RunError(f"cannot make the run's folder {run.folder}: {error.strerror or error}")
+def _sweep(out: Path) -> None:
+    """Removes what processes left that were killed in `built`: nobody takes an hour for it."""
+    for left in out.glob(f".*.{UNFINISHED}"):
+        with suppress(FileNotFoundError):  # another may sweep too
+            if time.time() - left.stat().st_mtime > 3600:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def find(name: str, out: Path) -> Run:
@@ -137,4 +164,4 @@ def runs(out: Path) -> list[Run]:
     """The runs in a folder, the oldest first."""
     if not out.is_dir():
         return []
-    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if (folder / RECORD).is_file()]
+    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and (folder / RECORD).is_file()]

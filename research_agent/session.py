@@ -23,6 +23,7 @@ from research_agent.config import Config, StoreConfig
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
+from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
@@ -30,7 +31,7 @@ from research_agent.memory.embedders import choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, now
+from research_agent.runs import Run, Slot, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores import places
 from research_agent.stores.checkpoints import open_checkpoints
@@ -72,6 +73,7 @@ class Session:
         self._seconds_before = 0.0
         self._state: ResearchState = {}
         self._opened = False
+        self._slot = Slot(run)
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
@@ -93,6 +95,7 @@ class Session:
         model, config = self._config.model, self._config
         name = {"id": self._run.id, "folder": str(self._run.folder), "question": config.question}
         self._emit({"type": "run", **name, "model": model.name or model.provider, "resumed": resumed})
+        self._run.tidy()
         servers = places.servers(record, config.store)
         self._run.update(status="running", reason="", config=config.public(), servers=servers)
 
@@ -125,13 +128,16 @@ class Session:
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            before = await self._reopened(graph, thread)
+            state = await graph.aget_state(thread)
+            before = cast(ResearchState, state.values)
             self._seconds_before = before.get("seconds", 0.0)
             context = self._context(archive, tools)
+            if not state.next and not _still_stopped(before, context):
+                await self._reopen(graph, thread, before)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             self._state, self._opened = before, True
             if resumed and before.get("plan"):
-                self._emit({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
+                self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
             except BaseException:
@@ -148,13 +154,13 @@ class Session:
                 self._warn(f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed")
             return self._finish(values, archive, drained)
 
-    async def _reopened(self, graph: ResearchGraph, thread: RunnableConfig) -> ResearchState:
-        """The state so far. A run that a limit or a failure ended before its plan did goes on investigating."""
-        state = await graph.aget_state(thread)
-        values = cast(ResearchState, state.values)
-        if values.get("stopped") and not state.next:
-            await graph.aupdate_state(thread, {"stopped": "", "report": {}}, as_node="open")
-        return values
+    async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, before: ResearchState) -> None:
+        """A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing."""
+        if before.get("stopped"):
+            left = any(item["status"] == "open" for item in before["plan"])
+            await graph.aupdate_state(
+                thread, {"stopped": "", "report": {}}, as_node="open" if left or not before.get("reviews") else "review"
+            )
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
@@ -198,6 +204,7 @@ class Session:
             approve_plan=config.approve_plan,
             max_words=config.report.max_words,
             loop_guard=config.guards.loops,
+            slot=self._slot,
         )
 
     def _clock(self) -> float:
@@ -274,6 +281,7 @@ class Session:
             warnings=self._warnings,
             report=report.name if report else None,
         )
+        self._slot.clear()
         self._emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
 
@@ -286,6 +294,13 @@ class Session:
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
         self._tell(event)
+
+
+def _still_stopped(state: ResearchState, context: Context) -> bool:
+    """Whether the limit that ended a run, with its report written, is reached still: it is not worked on, nor written, again."""
+    stopped = state.get("stopped", "")
+    same_usd = stopped.startswith(f"the limit of ${context.limits.usd:g} was reached")
+    return bool(stopped and state.get("report") and (same_usd or over_limit(context, state) == stopped))
 
 
 def _json(value: Any) -> str:

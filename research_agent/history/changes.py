@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import HumanMessage
 
-from research_agent.config import Config
 from research_agent.graphs import prompts
-from research_agent.graphs.state import Counted, ResearchState, SubQuestion, TurnRef
+from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
 from research_agent.graphs.window import keep
-
-
-def measured_by(config: Config | Mapping[str, Any]) -> tuple[object, ...]:
-    """Which model's counting a state's estimates are: that of the investigator."""
-    if isinstance(config, Config):
-        model = config.model_for("investigator")
-        return model.provider, model.name, str(model.base_url or "")
-    own = {**config.get("model", {}), **config.get("roles", {}).get("investigator", {})}
-    return own.get("provider", "extractive"), own.get("name", ""), str(own.get("base_url") or "")
-
-
-def new_model() -> ResearchState:
-    """What was learned of the one before says nothing of this one: its window, and how it counts."""
-    return {"window": None, "calibration": 1.0, "counted": Counted(raw=0, reported=0)}
 
 
 def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies: Any) -> ResearchState:

@@ -17,7 +17,7 @@ from research_agent.config import Config
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.calls import add_usage
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
-from research_agent.history.changes import measured_by, new_model, other_plan, other_question
+from research_agent.history.changes import other_plan, other_question
 from research_agent.history.memory_copy import Then, copy_bodies, copy_segments, new_ids, refs_in, with_ids
 from research_agent.history.snapshot import snapshot
 from research_agent.history.steps import NoSuchStep, Place, checkpoints, place, values_of
@@ -69,8 +69,7 @@ def _spent(parent: Run, at: Place | None) -> dict[str, Any]:
     usage, seconds = values.get("usage", NO_USAGE), values.get("seconds", 0.0)
     id = at.at.checkpoint["id"]
     if before and id >= before.get("checkpoint", ""):  # at and after the parent's own beginning its state counts from there
-        tokens = before["tokens"]
-        earlier = Usage(calls=before["model_calls"], usd=before["usd"], **tokens)
+        earlier = cast(Usage, {**before["tokens"], "calls": before["model_calls"], "usd": before["usd"]})
         usage, seconds = add_usage(usage, earlier), seconds + before["seconds"]
     return {
         "checkpoint": id,
@@ -143,8 +142,6 @@ class _Copy:
         assert found is not None  # noqa: S101 - it was just written
         values, changes = values_of(found), self._changes
         changed: ResearchState = {"usage": NO_USAGE, "seconds": 0.0, "stopped": ""}
-        if measured_by(self._config) != measured_by(self._parent.read().get("config", {})):
-            changed |= new_model()
         replan = bool(changes.question) and not changes.plan
         if changes.plan:
             changed |= other_plan(values, changes.plan, changes.question, self._target)
@@ -182,7 +179,7 @@ async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: M
         values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
     versions = dict(checkpoint["channel_versions"])
     for name in changed:
-        versions[name] = saver.get_next_version(versions.get(name), None)  # type: ignore[arg-type]
+        versions[name] = saver.get_next_version(versions.get(name), None)
     config: RunnableConfig = {"configurable": {"thread_id": at.config["configurable"]["thread_id"], "checkpoint_ns": ""}}
     if at.parent_config:
         config["configurable"]["checkpoint_id"] = at.parent_config["configurable"]["checkpoint_id"]

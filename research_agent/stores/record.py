@@ -16,6 +16,8 @@ from typing import Any
 from .errors import RunError
 
 RECORD, BEFORE = "run.json", ".run.json.before"
+UNFINISHED = "unfinished"
+"""How the name of a file ends that is not written whole yet."""
 VERSION = 2
 """Of the files: run.json, sources.json, findings.json, events.jsonl and the state in the checkpoints."""
 
@@ -53,7 +55,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     path = folder / RECORD
     with suppress(OSError, ValueError):  # the first one, or a damaged one: there is none to keep
         _parsed(path)
-        kept = folder / f"{BEFORE}.new"
+        kept = folder / f"{BEFORE}.{UNFINISHED}"
         kept.unlink(missing_ok=True)
         os.link(path, kept)
         os.replace(kept, folder / BEFORE)
@@ -62,7 +64,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 def replace(path: Path, text: str) -> Path:
     """A file replaced whole or not at all, whatever happens meanwhile."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".{UNFINISHED}")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
