@@ -23,6 +23,7 @@ from .ledger import COMMON, Filter, Ledger
 from .packing import pack
 from .recall import Ranked, Weights
 from .segment import Kind, Passage, Segment, parse_handle
+from .vectors import check
 
 Changed = Literal["rebuild", "refuse"]
 """What becomes of the vectors of another embedder than the one that is there now."""
@@ -68,14 +69,17 @@ class Archive:
     ) -> Archive:
         """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
 
-        Raises ArchiveInUse, or ArchiveError for a ledger that cannot be read. Whatever the index lacks is made up for in the background.
-        Vectors of another embedder are made anew so too, or, where `changed` is `refuse`, raise EmbedderChanged.
-        With `read_only`, beside a writer or where nothing can be written, nothing is; vectors that cannot be used are left alone.
+        Raises ArchiveInUse, IndexFailed if that server does not answer, ArchiveError for a ledger that cannot be read. What the index lacks
+        is made up for in the background. Vectors of another embedder are made anew so too, or, where `changed` is `refuse`, raise
+        EmbedderChanged. With `read_only`, beside a writer or where nothing can be written, nothing is; vectors that cannot be used are left
+        alone.
         """
         if read_only:
             reader, lock_path = Ledger(folder / "ledger.sqlite", read_only=True), folder / ".memory.lock"
             still = partial(Indexer, reader, vectors or folder / "vectors", run=run, keep=True, lock=lock_path)
             return cls(folder, reader, None, run=run, index=partial(still, embedder=embedder) if embedder else None, weights=weights)
+        if vectors and embedder:
+            check(vectors)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".memory.lock", thread_local=False)
         try:

@@ -274,14 +274,18 @@ def report(
 
 @app.command()
 def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete a run, whole. Refused while somebody works on it."""
+    """Delete a run, whole: its folder, and what it put on servers. Refused while somebody works on it."""
+    import asyncio
+
     from research_agent import runs
-    from research_agent.history.forgetting import forget as forgotten
 
     found = runs.find(id, out)
     if not yes:
         typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
-    typer.echo(f"forgot {found.id}: removed {forgotten(found)}")
+    from research_agent.stores.forget import forget
+
+    removed = asyncio.run(forget(found))
+    typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
 
 
 @memory_app.command("search")

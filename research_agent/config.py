@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, SecretStr, ValidationError
 
 from research_agent import runs
 from research_agent.config_faults import SECRET_NAME, ConfigError, Fault, not_allowed, read
 from research_agent.config_file import anchor, read_file, set_value
 from research_agent.redact import Redactor
+from research_agent.stores.address import PostgresUrl
 
 __all__ = ["Config", "ConfigError", "ModelConfig", "PricesConfig"]
 
@@ -224,8 +225,19 @@ class MemoryConfig(_Part):
 
 
 class StoreConfig(_Part):
-    checkpoints: None = Field(default=None, description="null, which is the run's folder (PostgreSQL is not built yet)")
-    vectors: None = Field(default=None, description="null, which is the run's folder (a Chroma server is not built yet)")
+    """Where checkpoints and vectors are kept. What is None is in the run's folder."""
+
+    checkpoints: Annotated[InstanceOf[PostgresUrl], BeforeValidator(PostgresUrl.parse), PlainSerializer(str)] | None = Field(
+        default=None,
+        description="null, which is the run's folder, or a PostgreSQL server like postgresql://user@host:5432/database "
+        "(its password in PGPASSWORD, ~/.pgpass or the variable that store.password_env names)",
+    )
+    password_env: Annotated[str, _matching(_VARIABLE)] | None = Field(
+        default=None, description="the NAME of the environment variable that holds PostgreSQL's password, never the password"
+    )
+    vectors: Url | None = Field(
+        default=None, description="null, which is the run's folder, or the address of a Chroma server like http://127.0.0.1:8000"
+    )
 
 
 class LimitsConfig(_Part):
@@ -345,6 +357,14 @@ class Config(_Part):
         return os.environ.get("OPENAI_API_KEY", "").strip() if embedder.startswith("openai:") else ""
 
     @staticmethod
+    def store_password(store: StoreConfig) -> str:
+        """Of the PostgreSQL server, as the config says; empty where only libpq's own PGPASSWORD and ~/.pgpass can know it."""
+        url = store.checkpoints
+        if url is not None and url.password is not None:
+            return url.password.get_secret_value()
+        return os.environ.get(store.password_env or "", "")
+
+    @staticmethod
     def secrets(*models: ModelConfig) -> tuple[str, ...]:
         """The values that must not be written down: these models' keys, and every variable whose name says that it is secret."""
         named = {variable for model in models if (variable := model.key_variable)}
@@ -386,6 +406,10 @@ def _faults(config: Config) -> list[Fault]:
         for key, path in (("out", config.out), ("cache", config.cache))
         if path.is_file()
     ]
+    named = config.store.password_env
+    if named and not os.environ.get(named):
+        what = named if _SHOWABLE_VARIABLE.fullmatch(named) else "(not shown)"
+        faults.append(Fault("store.password_env", f"the environment variable {what} is not set"))
     used = {} if set(get_args(Role)) - set(OPTIONAL_ROLES) <= set(config.roles) else {"model": config.model}
     for where, model in {**used, **{f"roles.{role}": config.model_for(role) for role in config.roles}}.items():
         faults += _model_faults(where, model)

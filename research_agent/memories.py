@@ -12,6 +12,7 @@ from research_agent.config import Config, ConfigError
 from research_agent.memory import Archive, EmbedderUnavailable
 from research_agent.memory.embedders import Choice, Embedder, choose
 from research_agent.runs import Run, RunError
+from research_agent.stores import places
 
 Warn = Callable[[str], None]
 
@@ -37,7 +38,8 @@ async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn) ->
     if choice.embedder is None and config.memory.embedder == "auto":
         warn(choice.reason)
     async with AsyncExitStack() as stack:
-        archive = Archive.open(run.folder, run=run.id, embedder=choice.embedder, changed=config.memory.changed)
+        vectors = config.store.vectors or ""
+        archive = Archive.open(run.folder, run=run.id, embedder=choice.embedder, changed=config.memory.changed, vectors=vectors)
         stack.push_async_callback(archive.close)
         earlier = [await stack.enter_async_context(_earlier(name, config, run, choice.embedder, warn)) for name in config.memory.also]
         yield Memories(archive, tuple(earlier))
@@ -48,7 +50,8 @@ async def _earlier(name: str, config: Config, run: Run, embedder: Embedder | Non
     found = runs.find(name, config.out)
     if found.folder == run.folder:
         raise RunError(f"memory.also: {name} is this run itself")
-    archive = Archive.open(found.folder, run=found.id, embedder=embedder, read_only=True)
+    vectors = places.recorded(found.read()).vectors or ""
+    archive = Archive.open(found.folder, run=found.id, embedder=embedder, vectors=vectors, read_only=True)
     try:
         if failure := await asyncio.to_thread(archive.opened):
             remedy = f"; `research-agent memory rebuild {found.id} --embedder {config.memory.embedder}` makes vectors that this run can use"

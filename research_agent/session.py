@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,9 +19,8 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
-from research_agent import checkpoint_file
 from research_agent.assets.keep import Assets
-from research_agent.config import Config
+from research_agent.config import Config, StoreConfig
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
@@ -35,8 +35,12 @@ from research_agent.memory.embedders import Choice
 from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, RunError, Slot, now
+from research_agent.runs import Run, Slot, now
 from research_agent.search.provider import SearchFailed
+from research_agent.stores import places
+from research_agent.stores.checkpoints import open_checkpoints
+from research_agent.stores.errors import RunError, StoreError
+from research_agent.stores.faults import in_one_line
 from research_agent.tools.registry import open_tools
 
 Status = Literal["complete", "incomplete", "failed"]
@@ -75,7 +79,8 @@ class Session:
 
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
         self._run, self._config, self._control, self._embedder = run, config, control, embedder
-        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in config.played)))
+        keys = config.secrets(*(config.model_for(role) for role in config.played))
+        self._redact = Redactor((*keys, config.store_password(config.store)))
         self._assets = Assets(run.folder)
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
@@ -85,6 +90,7 @@ class Session:
         self._seconds_before = 0.0
         self._steps_before = steps_before(run)
         self._state: ResearchState = {}
+        self._opened = False
         self._slot = Slot(run)
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
@@ -95,33 +101,49 @@ class Session:
         LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
         """
         with self._run.lock(), tracing_context(enabled=False):
-            model = self._config.model
-            self._emit(
-                {
-                    "type": "run",
-                    "id": self._run.id,
-                    "folder": str(self._run.folder),
-                    "question": self._config.question,
-                    "model": model.name or model.provider,
-                    "resumed": resumed,
-                }
-            )
-            self._run.tidy()
-            self._run.update(status="running", reason="", config=self._config.public())
+            record: dict[str, Any] = {}
             try:
-                return await self._work(resumed, answer, rewrite)
+                record = self._run.read()
+                self._begin(record, resumed)
+                return await self._work(resumed, answer, rewrite, places.recorded(record))
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
-                known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
-                text = str(error) if known else f"{type(error).__name__}: {error}"
-                if isinstance(error, ModelCallError):
-                    text = f"{error.reason}, then `research-agent resume {self._run.id}`"
-                reason = self._redact(" ".join(text.split()))[:700]
-                self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
-                return self._ended(self._state, "failed", reason, None, "")
+                return self._failed(error, record, resumed)
 
-    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool) -> Result:
+    def _begin(self, record: dict[str, Any], resumed: bool) -> None:
+        if record.get("id", self._run.id) != self._run.id:
+            raise RunError(f"{self._run.folder}: run {record['id']} is found by its folder's name: name it so again")
+        model, config = self._config.model, self._config
+        name = {"id": self._run.id, "folder": str(self._run.folder), "question": config.question}
+        self._emit({"type": "run", **name, "model": model.name or model.provider, "resumed": resumed})
+        self._run.tidy()
+        servers = places.servers(record, config.store)
+        self._run.update(status="running", reason="", config=config.public(), servers=servers)
+
+    def _failed(self, error: Exception, record: dict[str, Any], resumed: bool) -> Result:
+        """What ended it, in one line. Where nothing was opened yet, the record keeps what it says of the work so far."""
+        known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
+        text = str(error) if known else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
+        if isinstance(error, ModelCallError):
+            text = error.reason
+        if isinstance(error, (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
+            text = f"{text}, then `research-agent resume {self._run.id}`"
+        reason = self._redact(" ".join(text.split()))[:700]
+        with suppress(OSError):  # a full disk, say: then the record still says `running`, which nobody is
+            self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
+            if self._opened or not resumed:
+                return self._ended(self._state, "failed", reason, None, "")
+            went = record.get("status", "running")
+            told = {"status": "failed", "reason": reason} if went == "running" else {"status": went, "reason": record.get("reason", "")}
+            self._run.update(config=record.get("config", {}), **told)
+        counts = {"steps": 0, "usd": 0.0, "tokens": {}, "seconds": 0.0}
+        counts = {name: record.get(name, nothing) for name, nothing in counts.items()}
+        self._tell({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
+        return Result(self._run.id, self._run.folder, "failed", reason, None, "")
+
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool, store_before: StoreConfig) -> Result:
         async with AsyncExitStack() as stack:
-            checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
+            here, before_here = (places.of(self._run, store) for store in (self._config.store, store_before))
+            checkpointer = await stack.enter_async_context(open_checkpoints(here, self._warn, before_here))
             memories, tools = await stack.enter_async_context(self._parts())
             archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
@@ -133,17 +155,23 @@ class Session:
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
-            self._state = before
+            self._state, self._opened = before, True
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
-            finally:
-                state = await graph.aget_state(thread)
-                self._state = values = cast(ResearchState, state.values)
+            except BaseException:
+                with suppress(StoreError, sqlite3.Error):  # what was just raised tells more
+                    self._state = cast(ResearchState, (await graph.aget_state(thread)).values)
+                raise
+            state = await graph.aget_state(thread)
+            self._state = values = cast(ResearchState, state.values)
             if state.interrupts:
                 self._emit({"type": "approval", "plan": values["plan"]})
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
+            await archive.flush()
+            if archive.stats().failure:
+                self._warn(f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed")
             return self._finish(values, archive, drained)
 
     async def _reopened(
@@ -181,7 +209,8 @@ class Session:
         """What the graph needs, for somebody else's graph to run it in. The run's folder is locked meanwhile."""
         with self._run.lock():
             async with self._parts() as (memories, tools):
-                self._run.update(status="running", reason="", config=self._config.public())
+                servers = places.servers(self._run.read(), self._config.store)
+                self._run.update(status="running", reason="", config=self._config.public(), servers=servers)
 
                 def finish(state: Mapping[str, Any]) -> Result:
                     self._state = cast(ResearchState, state)
