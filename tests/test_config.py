@@ -80,7 +80,7 @@ def refused(tmp_path: Path, text: str, **more: object) -> str:
         (GOOD + "scrape: {allow_hosts: ['http://127.0.0.1']}", ["scrape.allow_hosts.0", "'http://127.0.0.1'", "host:port"]),
         (GOOD + "python: {enabled: maybe}", ["python.enabled", "'maybe'", "true or false"]),
         (GOOD + "memory: {embedder: openai}", ["memory.embedder", "'openai'", "openai:NAME"]),
-        (GOOD + "memory: {also: [gone]}", ["memory.also", "not built yet"]),
+        (GOOD + "memory: {also: [gone]}", ["memory.also", "the id or the folder of an earlier run"]),
         (GOOD + "store: {vectors: 'http://h:8000'}", ["store.vectors", "'http://h:8000'", "null"]),
         (GOOD + "report: {formats: [pdf]}", ["report.formats.0", "'pdf'", "md, html"]),
         (GOOD + "report: {max_words: 0}", ["report.max_words", "0", "50 or more"]),
