@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypedDict
 
 from langchain_core.messages import ToolMessage
@@ -68,7 +69,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
         told = await _outcome(context, task)
     except ToolException as error:
         wrong = isinstance(error, WrongCall)
-        reason = context.redact(" ".join(str(error).split()))
+        reason = prompts.defuse(context.redact(" ".join(str(error).split())))  # a server's own words may stand in it
         told = _Shown(f"Error: {reason}", f"Error: {reason}")
     text = told.text + reminder(context, call)
     message = ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error" if reason else "success")
@@ -104,10 +105,10 @@ async def _outcome(context: Context, task: Task) -> _Shown:
         raise WrongCall(f"there is no tool {call['name']!r}; there are {', '.join(tool.name for tool in context.tools)}")
     if done := brought(archive, call["step"]):  # the process died between its archiving and its checkpoint
         return _show(task, done, f"{len(done)} kept from before")
-    if done := made_before(archive, call, tool):
+    if done := made_before(context, call):
         told = _show(task, done, f"as at step {done[0].step}")
         return replace(told, text=f"{prompts.made_before(done[0].step)}\n{told.text}")
-    content, observation = await _run(tool, task)
+    content, observation = await context.tape.use(call, partial(_run, tool, task))
     if observation is None:
         observation = Observation(documents=(Document(text=content, title=call["name"]),) if content.strip() else ())
     if observation.finding:
@@ -144,7 +145,7 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
     quiet = tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            message = await quiet.ainvoke(request, {"configurable": {"live_segments": tuple(task["live"])}})
+            message = await quiet.ainvoke(request, {"configurable": {"live_segments": tuple(task["live"]), "step": call["step"]}})
     except TimeoutError as error:
         raise ToolException(f"{call['name']} did not answer in {TIMEOUT_S:g} s") from error
     except ValidationError as error:

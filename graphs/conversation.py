@@ -19,7 +19,7 @@ from . import prompts
 from .calls import reasoning_of
 from .observation import Shown, render
 from .state import TurnRef
-from .window import HANDLES, RECALL_TOKENS, Marks, evict, handles, message_tokens, shown
+from .window import HANDLES, RECALL_TOKENS, Marks, evict, handles, message_tokens, read_before, shown
 
 MEMORY = "trace_memory"
 """In the `additional_kwargs` of the memory block, and of a tool result that is not shown whole."""
@@ -161,7 +161,7 @@ async def compacted(
         _topic(asked, items), budget_tokens=recall_tokens, kinds=("observation", "finding", "answer"), exclude=live
     )
     recalled = render(shown(passage.segment, passage.text) for passage in passages)
-    text = prompts.earlier([handles(archive, live), recalled])
+    text = prompts.earlier([handles(read_before(archive, live)), recalled])
     block = HumanMessage(text, id=f"{MEMORY}-{archive.run}-{left[0].number}", additional_kwargs={MEMORY: "block"})
     staying = {str(item.message.id) for item in left}
     first = [message for message in asked if str(message.id) in pinned and str(message.id) not in staying]

@@ -26,7 +26,10 @@ Provider = Literal[
     "extractive", "openai", "moonshot", "cometapi", "vllm", "sglang", "deepseek", "anthropic", "openrouter", "ollama", "llamacpp"
 ]
 SearchProvider = Literal["folder", "ddgs", "searxng", "tavily", "brave", "serper", "exa"]
-Role = Literal["planner", "investigator", "reviewer", "writer"]  # as graphs.ports has it; importing that takes a second
+Role = Literal["planner", "investigator", "reviewer", "writer", "summarizer"]  # as graphs.ports has it; importing that takes a second
+
+OPTIONAL_ROLES: tuple[Role, ...] = ("summarizer",)
+"""Played only where `roles` names them."""
 
 
 class ProviderDefaults(NamedTuple):
@@ -182,6 +185,7 @@ class ScrapeConfig(_Part):
         default=(), strict=False, description="a list of private hosts that may be read, each host or host:port"
     )
     robots: bool = Field(default=True, description="true or false: whether a site's robots.txt is obeyed")
+    browser: bool = Field(default=False, description="true or false: whether a page that is an empty shell is drawn by a Chromium")
 
 
 class PythonConfig(_Part):
@@ -298,6 +302,11 @@ class Config(_Part):
             raise ConfigError("; ".join(part for part in (origin + in_file if in_file else "", elsewhere) if part))
         return config
 
+    @property
+    def played(self) -> tuple[Role, ...]:
+        """The roles that are played in this run."""
+        return tuple(role for role in get_args(Role) if role in self.roles or role not in OPTIONAL_ROLES)
+
     def model_for(self, role: Role) -> ModelConfig:
         """The model of a role: its own settings over `model`'s. What belongs to another provider or model is not carried over."""
         own = self.roles.get(role)
@@ -341,6 +350,15 @@ class Config(_Part):
         named = {variable for model in models if (variable := model.key_variable)}
         return tuple(value for name, value in os.environ.items() if value and (name in named or _SECRET_VARIABLE.fullmatch(name)))
 
+    def unused(self) -> list[str]:
+        """What is said of a model that has no host: told, not obeyed."""
+        told = []
+        for where, model in {"model": self.model, **{f"roles.{role}": model for role, model in self.roles.items()}}.items():
+            given = _of_a_host(model)
+            if "provider" in model.model_fields_set and model.provider == "extractive" and given:
+                told.append(f"{where}: {', '.join(given)} not used: provider 'extractive' has no language model and no host")
+        return told
+
     def public(self) -> dict[str, Any]:
         """The settings as plain JSON, without secrets; `from_mapping` reads them back."""
         return cast(dict[str, Any], _redacted(self.model_dump(mode="json", exclude_unset=True), Redactor()))
@@ -368,9 +386,11 @@ def _faults(config: Config) -> list[Fault]:
         for key, path in (("out", config.out), ("cache", config.cache))
         if path.is_file()
     ]
-    used = {"model": config.model} if set(config.roles) != set(get_args(Role)) else {}
+    used = {} if set(get_args(Role)) - set(OPTIONAL_ROLES) <= set(config.roles) else {"model": config.model}
     for where, model in {**used, **{f"roles.{role}": config.model_for(role) for role in config.roles}}.items():
         faults += _model_faults(where, model)
+    if "summarizer" in config.roles and config.model_for("summarizer").provider == "extractive":
+        faults.append(not_allowed("roles.summarizer.provider", "extractive", "a language model: the extractive one cannot summarize"))
     return faults
 
 
@@ -414,8 +434,17 @@ def _mcp_faults(where: str, server: McpConfig) -> list[Fault]:
     ]
 
 
+def _of_a_host(model: ModelConfig) -> list[str]:
+    """What is given that a model without a host has no use for."""
+    return [name for name in ("base_url", "name", "api_key_env", "params", "like") if getattr(model, name)]
+
+
 def _model_faults(where: str, model: ModelConfig) -> list[Fault]:
     faults = []
+    if "provider" not in model.model_fields_set and (given := _of_a_host(model)):
+        hosts = ", ".join(name for name in PROVIDERS if name != "extractive")
+        what = f"missing, though {given[0]} is given: one of {hosts}; openai is any OpenAI-compatible host"
+        faults.append(Fault(f"{where}.provider", what))
     if model.provider != "extractive" and not model.name:
         faults.append(Fault(f"{where}.name", f"missing: the model's name as {model.provider} calls it"))
     window, output = model.window_tokens, model.max_output_tokens

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from research_agent import runs
-from research_agent.config import Config
-from research_agent.memory import Archive
-from research_agent.memory.embedders import Embedder, choose
+from research_agent.config import Config, ConfigError
+from research_agent.memory import Archive, EmbedderUnavailable
+from research_agent.memory.embedders import Choice, Embedder, choose
 from research_agent.runs import Run, RunError
 
 Warn = Callable[[str], None]
@@ -23,12 +23,18 @@ class Memories:
     """Read only."""
 
 
+async def chosen(config: Config) -> Choice:
+    """The embedder, before anything is made or asked. Raises ConfigError for one that is named and not here."""
+    try:
+        return await asyncio.to_thread(choose, config.memory.embedder, api_key=config.embedder_key())
+    except EmbedderUnavailable as error:
+        raise ConfigError(f"memory.embedder: {config.memory.embedder!r} cannot be had: {error}; allowed: auto, none, onnx, ...") from error
+
+
 @asynccontextmanager
-async def open_memories(config: Config, run: Run, warn: Warn) -> AsyncIterator[Memories]:
-    """Raises EmbedderUnavailable, ArchiveError and RunError, each in one line."""
-    wanted = config.memory.embedder
-    choice = choose(wanted, api_key=config.embedder_key())
-    if choice.embedder is None and wanted == "auto":
+async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn) -> AsyncIterator[Memories]:
+    """Raises ArchiveError and RunError, each in one line."""
+    if choice.embedder is None and config.memory.embedder == "auto":
         warn(choice.reason)
     async with AsyncExitStack() as stack:
         archive = Archive.open(run.folder, run=run.id, embedder=choice.embedder, changed=config.memory.changed)

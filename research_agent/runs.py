@@ -50,7 +50,13 @@ class Run:
 
     @property
     def assets(self) -> Path:
+        """What code made and a report may show (research_agent.assets)."""
         return self.folder / "assets"
+
+    @property
+    def workspace(self) -> Path:
+        """Where the run's code works; what it leaves there is its own."""
+        return self.folder / "workspace"
 
     def read(self) -> dict[str, Any]:
         """run.json."""
@@ -62,11 +68,6 @@ class Run:
         if not isinstance(record, dict):
             raise RunError(f"{path}: not a run's record")
         return record
-
-    def steps_before(self) -> int:
-        """Of a fork: the steps that were made before it began."""
-        parent = self.read().get("parent") or {}
-        return int(parent.get("step", 0))
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
@@ -147,8 +148,8 @@ def now() -> str:
 
 def create(out: Path, question: str, **record: Any) -> Run:
     """A new run's folder, with its record."""
-    with built(out, question) as run:
-        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
+    with built(out, question, **record) as run:
+        pass
     return Run(out.resolve() / run.id)
 
 
@@ -158,13 +159,14 @@ def new_id(question: str) -> str:
 
 
 @contextmanager
-def built(out: Path, question: str) -> Iterator[Run]:
+def built(out: Path, question: str, **record: Any) -> Iterator[Run]:
     """A run's folder to be filled, under its id but out of sight; it is in `out` when this ends well, and gone when it does not."""
     hidden = out.resolve() / f".{secrets.token_hex(4)}.{_UNFINISHED}"
     run = Run(hidden / new_id(question))
     try:
         run.folder.mkdir(parents=True, mode=0o700)  # what was read may be private
         run.assets.mkdir()
+        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
         _sweep(out)
         yield run
         os.replace(run.folder, hidden.parent / run.id)
@@ -199,9 +201,3 @@ def runs(out: Path) -> list[Run]:
     if not out.is_dir():
         return []
     return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and (folder / RECORD).is_file()]
-
-
-def forget(run: Run) -> None:
-    """Deletes a run's folder, whole."""
-    with run.lock():
-        shutil.rmtree(run.folder)

@@ -19,6 +19,7 @@ from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
 from research_agent import checkpoint_file
+from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
@@ -26,9 +27,12 @@ from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.history.making import steps_before
+from research_agent.history.recorder import opened_recorder
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
-from research_agent.models.load import ROLES, CannotLoad, load_roles
+from research_agent.memory.embedders import Choice
+from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, RunError, Slot, now
@@ -69,19 +73,24 @@ class Embedded:
 class Session:
     """Works on one run until it ends, is stopped, or waits for a person."""
 
-    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
-        self._run, self._config, self._control = run, config, control
-        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
+    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
+        self._run, self._config, self._control, self._embedder = run, config, control, embedder
+        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in config.played)))
+        self._assets = Assets(run.folder)
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
+        self._deaf = False
         self._started = time.monotonic()
         self._seconds_before = 0.0
+        self._steps_before = steps_before(run)
         self._state: ResearchState = {}
         self._slot = Slot(run)
 
-    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
+    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
+
+        `answer` is to a plan that waits; `rewrite` asks the writer once more, of a run that has ended.
 
         LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
         """
@@ -100,7 +109,7 @@ class Session:
             self._run.tidy()
             self._run.update(status="running", reason="", config=self._config.public())
             try:
-                return await self._work(resumed, answer)
+                return await self._work(resumed, answer, rewrite)
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
                 text = str(error) if known else f"{type(error).__name__}: {error}"
@@ -110,20 +119,20 @@ class Session:
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
                 return self._ended(self._state, "failed", reason, None, "")
 
-    async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool) -> Result:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
             memories, tools = await stack.enter_async_context(self._parts())
             archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            state = await graph.aget_state(thread)
-            before = cast(ResearchState, state.values)
-            self._seconds_before = before.get("seconds", 0.0)
             context = self._context(memories, tools)
-            if not state.next and not _still_stopped(before, context):
-                await self._reopen(graph, thread, before)
+            at, before, again = await self._reopened(graph, thread, context, rewrite)
+            self._seconds_before = before.get("seconds", 0.0)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
+            recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
+            how = "answer" if answer is not None else "state" if before else "question"
+            context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             self._state = before
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -137,10 +146,32 @@ class Session:
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
             return self._finish(values, archive, drained)
 
+    async def _reopened(
+        self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
+    ) -> tuple[int | None, ResearchState, dict[str, Any]]:
+        """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
+
+        A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
+        """
+        state = await graph.aget_state(thread)
+        values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
+        self._seconds_before = values.get("seconds", 0.0)
+        again: dict[str, Any] = {}
+        if rewrite:
+            as_node = "investigate" if values.get("stopped") else "review"
+            again["reopened"] = {"values": {"report": {}}, "as_node": as_node}
+        elif values.get("stopped") and not state.next and not _still_stopped(values, context):
+            left = any(item["status"] == "open" for item in values["plan"])
+            as_node = "open" if left or not values.get("reviews") else "review"
+            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
+        if reopened := again.get("reopened"):
+            await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
+        return at, values, again
+
     @asynccontextmanager
     async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
         async with (
-            open_memories(self._config, self._run, self._warn) as memories,
+            open_memories(self._config, self._run, self._embedder, self._warn) as memories,
             open_tools(self._config, memories.archive, self._run, self._emit, earlier=memories.earlier) as tools,
         ):
             yield memories, tools
@@ -158,14 +189,6 @@ class Session:
 
                 yield Embedded(self._run.id, self._run.folder, self._context(memories, tools), finish)
 
-    async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, before: ResearchState) -> None:
-        """A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing."""
-        if before.get("stopped"):
-            left = any(item["status"] == "open" for item in before["plan"])
-            await graph.aupdate_state(
-                thread, {"stopped": "", "report": {}}, as_node="open" if left or not before.get("reviews") else "review"
-            )
-
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
         try:
@@ -182,6 +205,8 @@ class Session:
 
     def _context(self, memories: Memories, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
+        for text in config.unused():
+            self._emit({"type": "warning", "text": text})
         for name in sorted({model.name for model in models.values() if not model.priced}):
             self._emit({"type": "warning", "text": f"the prices of {name} are not known, so limits.usd cannot hold: set model.prices"})
         return Context(
@@ -190,15 +215,14 @@ class Session:
             tools=tools,
             archive=memories.archive,
             earlier=tuple(earlier.run for earlier in memories.earlier),
-            limits=Limits(
-                usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._run.steps_before()
-            ),
+            limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._steps_before),
             clock=self._clock,
             now=now,
             redact=self._redact,
             approve_plan=config.approve_plan,
             max_words=config.report.max_words,
             loop_guard=config.guards.loops,
+            assets=lambda: [(asset.path, asset.step, asset.is_figure) for asset in self._assets.listed()],
             slot=self._slot,
         )
 
@@ -208,7 +232,8 @@ class Session:
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
         draft, stopped = state.get("report") or None, self._with_remedy(state)
         if drained:
-            draft, stopped = None, f"stopped; research-agent resume {self._run.id} goes on"
+            noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
+            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"
@@ -242,6 +267,8 @@ class Session:
             draft=draft,
             findings=findings,
             lookup=archive.get,
+            assets=self._assets.listed(),
+            data_of=self._assets.data,
             status=status,
             reason=reason,
             failures=state.get("failures", []),
@@ -263,7 +290,7 @@ class Session:
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
         tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        steps = max(0, state.get("step", 0) - self._run.steps_before())
+        steps = max(0, state.get("step", 0) - self._steps_before)
         counts = {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,
@@ -285,7 +312,12 @@ class Session:
             self._warnings.append(event["text"])
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
-        self._tell(event)
+        try:
+            self._tell(event)
+        except Exception as error:  # noqa: BLE001 - whoever looks on is anyone's code: its fault is no reason to lose a run
+            if not self._deaf:
+                self._deaf = True
+                self._emit({"type": "warning", "text": f"on_event failed at {event['type']!r}: {type(error).__name__}: {error}"})
 
 
 def _still_stopped(state: ResearchState, context: Context) -> bool:

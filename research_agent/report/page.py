@@ -32,6 +32,8 @@ class Page:
     sections: Sequence[tuple[str, str]]
     """Heading and text."""
     sources: Sequence[Listed]
+    files: Sequence[str]
+    """What code made and the text does not show."""
     flags: Sequence[str]
     failures: Sequence[str]
     footer: str = ""
@@ -42,6 +44,8 @@ class Page:
             parts += [f"## {line(heading)}", block(text)]
         if self.sources:
             parts += ["## Sources", "\n\n".join(map(_source, self.sources))]
+        if self.files:
+            parts += ["## Files", "\n".join(f"- {file}" for file in self.files)]
         if self.flags:
             parts += ["## To check", "\n".join(f"- {flag}" for flag in self.flags)]
         if self.failures:
