@@ -80,7 +80,7 @@ def refused(tmp_path: Path, text: str, **more: object) -> str:
         (GOOD + "scrape: {allow_hosts: ['http://127.0.0.1']}", ["scrape.allow_hosts.0", "'http://127.0.0.1'", "host:port"]),
         (GOOD + "python: {enabled: maybe}", ["python.enabled", "'maybe'", "true or false"]),
         (GOOD + "memory: {embedder: openai}", ["memory.embedder", "'openai'", "openai:NAME"]),
-        (GOOD + "memory: {also: [gone]}", ["memory.also", "not built yet"]),
+        (GOOD + "memory: {also: [gone]}", ["memory.also", "the id or the folder of an earlier run"]),
         (GOOD + "store: {vectors: 'chroma'}", ["store.vectors", "'chroma'", "null", "http://127.0.0.1:8000"]),
         (GOOD + "store: {checkpoints: sqlite}", ["store.checkpoints", "'sqlite'", "null", "postgresql://"]),
         (GOOD + "store: {checkpoints: 'mysql://me:s3cr3t@h/d'}", ["store.checkpoints", "(not shown)", "postgresql://"]),
