@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import long_run_peers as peers
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from long_run_peers import Outcome
 from long_run_reader import Host, Mind, Reader
 from long_run_tools import page_of, search_of, tools_for
 from long_run_world import STEPS, World, make
 
+from research_agent import checkpoint_file
 from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY
 from research_agent.graphs.build import build_research_graph
@@ -74,7 +74,7 @@ async def ours(world: World, mind: Mind, folder: Path, embedder: str) -> Outcome
         redact=redact,
     )
     spent = time.process_time()
-    async with AsyncSqliteSaver.from_conn_string(str(folder / "checkpoints.sqlite")) as saver:
+    async with checkpoint_file.opened(folder / "checkpoints.sqlite") as saver:
         graph = build_research_graph(checkpointer=saver)
         thread: Any = {"configurable": {"thread_id": "bench"}}
         events = graph.astream({"question": world.question}, thread, context=context, stream_mode="custom", durability="sync")

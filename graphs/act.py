@@ -62,7 +62,8 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     """Runs the call. Whatever happens becomes a result the model sees; only a cancelled run raises."""
     task, context, emit, call = state, runtime.context, runtime.stream_writer, state["call"]
     started = context.clock()
-    emit({"type": "call", "step": call["step"], "name": call["name"], "args": call["args"], "sub_question": task["sub_question"]["id"]})
+    made = {"id": call["id"], "step": call["step"], "name": call["name"]}
+    emit({"type": "call", **made, "args": call["args"], "sub_question": task["sub_question"]["id"]})
     reason, wrong = "", False
     try:
         told = await _outcome(context, task)
@@ -81,8 +82,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     emit(
         {
             "type": "result",
-            "step": call["step"],
-            "name": call["name"],
+            **made,
             "ok": not reason,
             "summary": told.summary,
             "sources": [{"handle": s.handle, "title": s.title, "url": s.url} for s in told.segments if s.kind == "observation"],

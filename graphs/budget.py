@@ -15,7 +15,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from research_agent.memory import estimate_tokens
 
 from .ports import Context, Model, ModelCallError, Prices, Role
-from .state import Counted, ResearchState, Usage
+from .state import ResearchState, Usage
 from .window import READ_TOKENS, message_tokens
 
 REPORT_TOKENS, REPORT_SHARE = 6_000, 0.15
@@ -37,6 +37,8 @@ class Purse:
     """What a call has cost so far: a host that counts unlike any estimate is believed."""
     window_tokens: int | None = None
     """What an overflow taught; None: the model's own."""
+    met: bool = False
+    """The run's models have answered before."""
 
     def after(self, spent: Usage) -> Purse:
         return replace(self, left_usd=self.left_usd - spent["usd"])
@@ -48,11 +50,11 @@ NO_LIMIT = Purse()
 def purse(context: Context, state: ResearchState, usage: Usage, role: Role) -> Purse:
     """Of the limit, what is left for `role`: the writer may have all of it, the others leave what the report needs."""
     factor, window = _factor(context, state, role), state.get("window") if role == "investigator" else None
-    left_usd = context.limits.usd - usage["usd"]
+    left_usd, met = context.limits.usd - usage["usd"], usage["calls"] > 0
     if role == "writer":
-        return Purse(left_usd, factor)
+        return Purse(left_usd, factor, met=met)
     usual_usd = usage["usd"] / max(1, usage["calls"])
-    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, usual_usd, window)
+    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, usual_usd, window, met)
 
 
 def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:
@@ -96,13 +98,6 @@ def calibrated(old: float, raw: int, reported: int) -> float:
     if reported <= 0 or raw <= 0:
         return old
     return min(3.0, max(0.3, (old + reported / raw) / 2))
-
-
-def estimated(raw: int, factor: float, counted: Counted | None) -> int:
-    """Tokens of a prompt as its model counts them. Where it only grew since the last call, only what was added is an estimate."""
-    if counted is None or not 0 < counted["raw"] <= raw:
-        return int(raw * factor)
-    return int(counted["reported"] + (raw - counted["raw"]) * factor)
 
 
 def _factor(context: Context, state: ResearchState, role: Role) -> float:

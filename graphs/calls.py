@@ -20,6 +20,7 @@ from research_agent.memory import estimate_tokens
 
 from .budget import NO_LIMIT, Purse, output_limit, prompt_tokens
 from .failures import passes, told, wait_s
+from .flight import Cut, Flight, Kept, cut_usage
 from .ports import Asked, Model, ModelCallError, Prices, Role
 from .state import DRAFTS, NO_USAGE, Usage
 
@@ -111,29 +112,42 @@ async def call(
     response_format: dict[str, Any] | None = None,
     purse: Purse = NO_LIMIT,
     prompt: int | None = None,
+    flight: Flight | None = None,
 ) -> Reply:
     """One finished reply. `prompt`: its estimated tokens, if they are known.
 
     Raises ModelCallError once waiting will not help, or has not; its `reason` says what to do.
     """
+    flight = flight or Flight()
+    known = flight.begin()
+    if isinstance(known, Kept):
+        _told(known.last, model, role, emit, flight.id({**known.spent, "calls": known.spent["calls"] - 1}))
+        return Reply(known.message, known.spent, known.reported_tokens)
     prompt = prompt_tokens(messages, tools, response_format) if prompt is None else prompt
     spent, attempt = NO_USAGE, 0
+    if isinstance(known, Cut):
+        spent = _counted(known, model, role, emit, flight)
     while True:
         attempt += 1
         try:
             limit = output_limit(model, prompt, purse.after(spent))
             runnable = _bind(model, tools, response_format, limit)
             asked = Asked(model=model.name, role=role, messages=messages, tools=tools, response_format=response_format, output_tokens=limit)
+            flight.sent(prompt, spent)
             message = await model.tape.ask(asked, partial(_stream, runnable, messages, prompt, role, emit))
-            spent = add_usage(spent, _told(usage_of(message.usage_metadata, model.prices), model, role, emit))
+            last = _told(usage_of(message.usage_metadata, model.prices), model, role, emit, flight.id(spent))
+            spent = add_usage(spent, last)
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
                 message = _from_reasoning(message)
             reported = message.usage_metadata["input_tokens"] if message.usage_metadata else 0
-            return Reply(message, spent, 0 if message.response_metadata.get(ESTIMATED) else reported)
+            reported = 0 if message.response_metadata.get(ESTIMATED) else reported
+            flight.came(message, reported, spent, last)
+            return Reply(message, spent, reported)
         except ModelCallError as error:
             if error.usage is not None:
-                spent = add_usage(spent, _told(usage_of(error.usage, model.prices), model, role, emit))
-            if not passes(error, attempt):
+                spent = add_usage(spent, _told(usage_of(error.usage, model.prices), model, role, emit, flight.id(spent)))
+            flight.failed(spent)
+            if not passes(error, attempt, met=purse.met):
                 error.reason, error.spent = told(model, error, attempt), spent
                 raise
             pause_s = wait_s(error, attempt)
@@ -141,9 +155,21 @@ async def call(
             await asyncio.sleep(pause_s)
 
 
-def _told(usage: Usage, model: Model, role: Role, emit: Emit) -> Usage:
-    emit({"type": "usage", "role": role, "model": model.name, **{key: value for key, value in usage.items() if key != "calls"}})
+def _told(usage: Usage, model: Model, role: Role, emit: Emit, id: str) -> Usage:
+    """Under an id that is the same when it is told again, by the process that goes on."""
+    counted = {key: value for key, value in usage.items() if key != "calls"}
+    emit({"type": "usage", "id": id, "role": role, "model": model.name, **counted})
     return usage
+
+
+def _counted(cut: Cut, model: Model, role: Role, emit: Emit, flight: Flight) -> Usage:
+    """What a call has cost before its process was killed, the request in flight with it."""
+    if not cut.prompt_tokens:
+        return cut.spent
+    usage = _told(cut_usage(cut, model.prices.miss / 1e6), model, role, emit, flight.id(cut.spent))
+    cost = f"about ${usage['usd']:.4f} is counted for its prompt" if model.priced else "its prompt is counted"
+    emit({"type": "warning", "text": f"a call of the {role} was cut and is made again; {cost}, and its host may bill what it answered"})
+    return add_usage(cut.spent, usage)
 
 
 def _bind(model: Model, tools: Sequence[BaseTool], response_format: dict[str, Any] | None, output_tokens: int | None) -> Runnable[Any, Any]:
@@ -219,12 +245,20 @@ def _from_reasoning(message: AIMessage) -> AIMessage:
 
 
 async def ask(
-    model: Model, messages: Sequence[BaseMessage], schema: type[Draft], *, role: Role, emit: Emit, purse: Purse = NO_LIMIT
+    model: Model,
+    messages: Sequence[BaseMessage],
+    schema: type[Draft],
+    *,
+    role: Role,
+    emit: Emit,
+    purse: Purse = NO_LIMIT,
+    flight: Flight | None = None,
 ) -> tuple[Draft, Reply]:
     """A structured answer, without a forced tool: thinking models refuse those. One correction, then InvalidOutput."""
-    name = next(name for name, draft in DRAFTS.items() if draft is schema)
-    wire = {"type": "json_schema", "json_schema": {"name": name, "schema": schema.model_json_schema(), "strict": True}}
-    reply = await call(model, messages, role=role, emit=emit, response_format=wire, purse=purse)
+    wire = wire_format(schema)
+    name = wire["json_schema"]["name"]
+    flight = flight or Flight()
+    reply = await call(model, messages, role=role, emit=emit, response_format=wire, purse=purse, flight=flight)
     try:
         return _parse(schema, reply.text), reply
     except ValueError as error:
@@ -232,7 +266,8 @@ async def ask(
         said = AIMessage(reply.text or "(no answer)")  # its text only: calls it made here will never have results
         corrected = [*messages, said, correction]
         try:
-            again = await call(model, corrected, role=role, emit=emit, response_format=wire, purse=purse.after(reply.usage))
+            left = purse.after(reply.usage)
+            again = await call(model, corrected, role=role, emit=emit, response_format=wire, purse=left, flight=flight)
         except ModelCallError as failed:
             failed.spent = add_usage(reply.usage, failed.spent)
             raise
@@ -241,6 +276,11 @@ async def ask(
             return _parse(schema, again.text), Reply(again.message, spent)
         except ValueError as last:
             raise InvalidOutput(f"the model's {name} stayed invalid: {_one_line(last)}", spent) from last
+
+
+def wire_format(schema: type[BaseModel]) -> dict[str, Any]:
+    name = next(name for name, draft in DRAFTS.items() if draft is schema)
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema.model_json_schema(), "strict": True}}
 
 
 def _parse(schema: type[Draft], text: str) -> Draft:

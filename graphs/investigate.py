@@ -12,11 +12,14 @@ from langgraph.types import Send
 from research_agent.memory import Segment
 
 from . import prompts, window
-from .budget import calibrated, estimated, purse
+from .budget import calibrated, purse
 from .calls import Emit, Reply, add_usage, call
+from .counting import Meter, measured_for, message_parts, parts_of
+from .failures import ends_all, same_key
+from .flight import Flight, redacted
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
-from .state import NO_USAGE, NOT_JSON, Call, Counted, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
@@ -29,10 +32,15 @@ OVERFLOWS = 3
 async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Folds the last results into the window, compacts it if it is due, and asks for the next thought."""
     context = runtime.context
+    model = context.models["investigator"]
+    measured = f"{model.name} at {model.host}"
+    persisted, state = state, measured_for(state, measured)
     results = _results(state)
     turns, before = [*state["turns"], *results], state.get("wrong", 0)
     wrong = _wrong_in_a_row(before, results)
-    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock(), "wrong": wrong}
+    folded: dict[str, Any] = {"turns": turns, "calls": [], "results": None, "seconds": context.clock()}
+    if wrong != before:  # every key that is returned is a row in the checkpoint's database
+        folded["wrong"] = wrong
     current = next((item for item in state["plan"] if item["status"] == "open"), None)
     if current is None:
         return folded
@@ -47,22 +55,24 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
         opening = HumanMessage(prompts.sub_question(current["id"], current["question"]))
         turns.append(window.keep(opening, context.archive, step=state["step"], opens=True))
         runtime.stream_writer({"type": "sub_question", **current})
-    turn = _Turn(context, state, turns, current, runtime.stream_writer)
+    turn = _Turn(context, state, turns, current, runtime.stream_writer, Flight.of(runtime))
     try:
         reply = await turn.take()
     except ModelCallError as error:
-        return {**folded, "turns": turns, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+        # What this turn has opened and compacted is part of the conversation: it goes on from there when it is resumed.
+        reached = {"head": turn.head, "turns": turn.turns, "opened": current["id"], "window": turn.learned_window, "measured": measured}
+        return {**folded, **reached, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+    turn.count(reply.reported_tokens)
     update = await _archived(context, state, current, reply, runtime.stream_writer)
+    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window, "measured": measured}
     return {
         **folded,
         **update,
-        "head": turn.head,
+        **{key: value for key, value in changed.items() if value != persisted.get(key)},
         "turns": [*turn.turns, *update["turns"]],
         "usage": add_usage(turn.usage, reply.usage),
-        "opened": current["id"],
-        "window": turn.learned_window,
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
-        "counted": Counted(raw=turn.raw if reply.reported_tokens else 0, reported=reply.reported_tokens),
+        "learned": turn.meter.learned,
         "turn": state.get("turn", 0) + 1,
     }
 
@@ -92,7 +102,10 @@ def _stopped(context: Context, state: ResearchState, usage: Usage, error: ModelC
     if error.kind == "budget":
         spent = f"${usage['usd']:.3f} spent, the rest kept back for the report"
         return {"stopped": f"the limit of ${context.limits.usd:g} was reached ({spent})"}
-    return {"failures": [Failure(step=state["step"], what="model", reason=error.reason)], "stopped": error.reason}
+    failure = Failure(step=state["step"], what="model", reason=error.reason)
+    if ends_all(error) and same_key(context.models["investigator"], context.models["writer"]):
+        failure["final"] = True
+    return {"failures": [failure], "stopped": error.reason}
 
 
 def _results(state: ResearchState) -> list[TurnRef]:
@@ -120,13 +133,18 @@ def _given_up(state: ResearchState, current: SubQuestion, wrong: int, emit: Emit
 class _Turn:
     """One model turn: the prompt as it is sent, compacted as often as it must be."""
 
-    def __init__(self, context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, emit: Emit) -> None:
-        self._context, self._state, self._current, self._emit = context, state, current, emit
+    def __init__(
+        self, context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, emit: Emit, flight: Flight
+    ) -> None:
+        self._context, self._state, self._current, self._emit, self._flight = context, state, current, emit, flight
         self._model = context.models["investigator"]
         self._calibration = state.get("calibration", 1.0)
         self._fixed = window.fixed_tokens(context)
         self.head, self.turns = list(state["head"]), list(turns)
-        self._counted = state.get("counted")
+        archive = context.archive
+        self.meter = Meter(
+            state.get("learned"), lambda ref: message_parts(window.load(ref["ref"], archive)), lambda: parts_of(window.fixed_texts(context))
+        )
         self.learned_window = state.get("window")
         self.usage = state.get("usage", NO_USAGE)
 
@@ -138,7 +156,12 @@ class _Turn:
     @property
     def estimate(self) -> int:
         """Of the prompt's tokens, as this model counts them."""
-        return estimated(self.raw, self._calibration, self._counted)
+        return self.meter.tokens((*self.head, *self.turns))
+
+    def count(self, reported: int) -> None:
+        """Keeps what the host counted: from now on these messages' tokens are known."""
+        counted = self.meter.reported((*self.head, *self.turns), reported)
+        self.head, self.turns = counted[: len(self.head)], counted[len(self.head) :]
 
     async def take(self) -> Reply:
         marks = self._marks()
@@ -154,7 +177,14 @@ class _Turn:
                 now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
                 given = purse(self._context, now, self.usage, "investigator")
                 return await call(
-                    self._model, messages, role="investigator", emit=self._emit, tools=self._context.tools, purse=given, prompt=self.raw
+                    self._model,
+                    messages,
+                    role="investigator",
+                    emit=self._emit,
+                    tools=self._context.tools,
+                    purse=given,
+                    prompt=self.raw,
+                    flight=self._flight,
                 )
             except ModelCallError as error:
                 self.usage = add_usage(self.usage, error.spent)
@@ -182,7 +212,6 @@ class _Turn:
         self.head, self.turns = await window.compact(
             self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
         )
-        self._counted = None  # it is another prompt now
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
 
@@ -227,26 +256,15 @@ def _clean(message: AIMessage, context: Context) -> tuple[AIMessage, dict[str, s
         args = item["args"] if isinstance(item["args"], dict) else {}
         if item in message.invalid_tool_calls:
             faults[id] = NOT_JSON
-        calls.append({"name": item["name"] or "unnamed", "args": _redacted(args, context), "id": id, "type": "tool_call"})
+        calls.append({"name": item["name"] or "unnamed", "args": redacted(args, context.redact), "id": id, "type": "tool_call"})
     extra = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
     clean = {
-        "content": _redacted(message.content, context),
-        "additional_kwargs": _redacted(extra, context),
+        "content": redacted(message.content, context.redact),
+        "additional_kwargs": redacted(extra, context.redact),
         "tool_calls": calls,
         "invalid_tool_calls": [],
     }
     return message.model_copy(update=clean), faults
-
-
-def _redacted(value: Any, context: Context) -> Any:
-    """Every string in a JSON value redacted; signed blocks of a provider stay as they are, or it refuses them."""
-    if isinstance(value, str):
-        return context.redact(value)
-    if isinstance(value, list):
-        return [_redacted(item, context) for item in value]
-    if isinstance(value, dict):
-        return value if "signature" in value else {key: _redacted(item, context) for key, item in value.items()}
-    return value
 
 
 def _calls(message: AIMessage, faults: dict[str, str], step: int, limit: int) -> list[Call]:

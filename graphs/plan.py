@@ -12,6 +12,7 @@ from research_agent.memory import Segment
 from . import prompts
 from .budget import purse
 from .calls import InvalidOutput, add_usage, ask
+from .flight import Flight
 from .ports import Context
 from .state import NO_USAGE, Failure, PlanDraft, ResearchState, SubQuestion
 from .window import keep
@@ -28,7 +29,8 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     reasoning, usage = "", state.get("usage", NO_USAGE)
     try:
         given = purse(context, state, usage, "planner")
-        draft, reply = await ask(context.models["planner"], messages, PlanDraft, role="planner", emit=emit, purse=given)
+        flight = Flight.of(runtime)
+        draft, reply = await ask(context.models["planner"], messages, PlanDraft, role="planner", emit=emit, purse=given, flight=flight)
         reasoning, usage = reply.reasoning, add_usage(usage, reply.usage)
     except InvalidOutput as error:
         draft = PlanDraft(brief="", sub_questions=[])

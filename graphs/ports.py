@@ -111,6 +111,7 @@ class ModelCallError(Exception):
         retry_after_s: float | None = None,
         window_tokens: int | None = None,
         usage: UsageMetadata | None = None,
+        unreached: bool = False,
         spent: Usage = NO_USAGE,
     ) -> None:
         super().__init__(reason)
@@ -119,6 +120,8 @@ class ModelCallError(Exception):
         self.retry_after_s = retry_after_s
         self.window_tokens = window_tokens
         """What an `overflow` taught of the window, if its wording says."""
+        self.unreached = unreached
+        """Nothing listens there: the connection was refused, or the name is not known."""
         self.usage = usage
         """As the host reported it, or estimated: an answer that cannot be used is billed all the same."""
         self.spent = spent
@@ -199,6 +202,16 @@ class Archive(Protocol):
     def get_body(self, ref: str) -> str: ...
 
 
+class Slot(Protocol):
+    """Holds one text, replaced whole, that outlives the process: the model call in flight (flight.py)."""
+
+    def read(self) -> str:
+        """Empty if there is none."""
+        ...
+
+    def write(self, text: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     usd: float = 2.0
@@ -231,15 +244,25 @@ class Context:
     max_words: int | None = None
     loop_guard: bool = True
     tape: Tape = field(default=NoTape())
-    _counted: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    slot: Slot | None = None
+    """None: a call that is cut is made and paid for again."""
+    _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Once made: the tools' schemas as text, and its tokens."""
+
+    @property
+    def schema_text(self) -> str:
+        """The tools' schemas as they stand in a prompt."""
+        return self._made_schemas()[0]
 
     @property
     def schema_tokens(self) -> int:
-        """Of the tools' schemas in a prompt."""
-        if "schemas" not in self._counted:
-            schemas = [convert_to_openai_tool(tool) for tool in self.tools]
-            self._counted["schemas"] = estimate_tokens(json.dumps(schemas)) if schemas else 0
-        return self._counted["schemas"]
+        return self._made_schemas()[1]
+
+    def _made_schemas(self) -> tuple[str, int]:
+        if not self._schemas:
+            text = json.dumps([convert_to_openai_tool(tool) for tool in self.tools]) if self.tools else ""
+            self._schemas.append((text, estimate_tokens(text)))
+        return self._schemas[0]
 
     def tool(self, name: str) -> BaseTool | None:
         return next((tool for tool in self.tools if tool.name == name), None)

@@ -46,6 +46,8 @@ class TurnRef(TypedDict):
     """A whole turn starts here: the window is cut before such a message only."""
     segments: list[str]
     """Ids of the archived segments it shows whole."""
+    exact: NotRequired[int]
+    """Tokens, as the model's host counted them."""
     wrong: NotRequired[bool]
     """The result of a call that could not be run: no such tool, or wrong arguments."""
 
@@ -54,6 +56,8 @@ class Failure(TypedDict):
     step: int
     what: str
     reason: str
+    final: NotRequired[bool]
+    """No model that uses the same key will answer either."""
 
 
 class Usage(TypedDict):
@@ -67,11 +71,14 @@ class Usage(TypedDict):
     usd: float
 
 
-class Counted(TypedDict):
-    """The last prompt: its estimate, uncalibrated, and what its host counted; 0 if it did not."""
+class Learned(TypedDict):
+    """Of the investigator's tokenizer (counting.py)."""
 
-    raw: int
-    reported: int
+    weights: list[float]
+    spread: list[float]
+    """Their covariance, its lower triangle row by row."""
+    fixed: NotRequired[float]
+    """Tokens of the system rules and the tool schemas, once they are known."""
 
 
 NO_USAGE = Usage(calls=0, input=0, cached=0, output=0, reasoning=0, usd=0.0)
@@ -115,7 +122,9 @@ class ResearchState(TypedDict, total=False):
     """Of work, over all resumes."""
     calibration: float
     """Reported prompt tokens over estimated ones."""
-    counted: Counted
+    learned: Learned
+    measured: str
+    """The model, and its host, that `calibration`, `learned`, `window` and the turns' `exact` are of."""
     reviews: int
     failures: Annotated[list[Failure], add]
     stopped: str

@@ -100,6 +100,11 @@ def fixed_tokens(context: Context) -> int:
     return sum(map(message_tokens, system_messages())) + context.schema_tokens
 
 
+def fixed_texts(context: Context) -> list[str]:
+    """The same as text, to be counted by kind."""
+    return [*(str(message.text) for message in system_messages()), context.schema_text]
+
+
 def marks(model: Model, *, fixed: int, kept: int, step_tokens: float, learned_window: int | None = None) -> Marks:
     """Where to compact, from the model's own prices: the inventory problem of DESIGN.md.
 

@@ -9,18 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
 from . import clip, recall
 from .embedders import Embedder
-from .errors import ArchiveError, ArchiveInUse
+from .errors import ArchiveError, ArchiveInUse, EmbedderChanged, ReadOnly
 from .indexer import Indexer
 from .ledger import COMMON, Filter, Ledger
 from .packing import pack
 from .recall import Ranked, Weights
 from .segment import Kind, Passage, Segment, parse_handle
 
+Changed = Literal["rebuild", "refuse"]
+"""What becomes of the vectors of another embedder than the one that is there now."""
 _CANDIDATES = 60
 _WEIGHTS = Weights()
 
@@ -39,7 +42,7 @@ class Archive:
     """The memory of one run, in one folder. `Archive.open` makes or opens it."""
 
     def __init__(
-        self, folder: Path, ledger: Ledger, lock: FileLock, *, run: str, index: Callable[[], Indexer] | None, weights: Weights
+        self, folder: Path, ledger: Ledger, lock: FileLock | None, *, run: str, index: Callable[[], Indexer] | None, weights: Weights
     ) -> None:
         self._folder = folder
         self._ledger = ledger
@@ -50,11 +53,27 @@ class Archive:
         self.run = run
 
     @classmethod
-    def open(cls, folder: Path, *, run: str, embedder: Embedder | None = None, vectors: str = "", weights: Weights = _WEIGHTS) -> Archive:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        run: str,
+        embedder: Embedder | None = None,
+        vectors: str = "",
+        weights: Weights = _WEIGHTS,
+        changed: Changed = "rebuild",
+        read_only: bool = False,
+    ) -> Archive:
         """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
 
         Raises ArchiveInUse, or ArchiveError for a ledger that cannot be read. Whatever the index lacks is made up for in the background.
+        Vectors of another embedder are made anew so too, or, where `changed` is `refuse`, raise EmbedderChanged.
+        With `read_only`, beside a writer or where nothing can be written, nothing is; vectors that cannot be used are left alone.
         """
+        if read_only:
+            reader, lock_path = Ledger(folder / "ledger.sqlite", read_only=True), folder / ".memory.lock"
+            still = partial(Indexer, reader, vectors or folder / "vectors", run=run, keep=True, lock=lock_path)
+            return cls(folder, reader, None, run=run, index=partial(still, embedder=embedder) if embedder else None, weights=weights)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".memory.lock", thread_local=False)
         try:
@@ -66,8 +85,15 @@ class Archive:
         except ArchiveError:
             lock.release()
             raise
-        index = partial(Indexer, ledger, vectors or folder / "vectors", run=run, embedder=embedder) if embedder else None
-        return cls(folder, ledger, lock, run=run, index=index, weights=weights)
+        index = partial(Indexer, ledger, vectors or folder / "vectors", run=run, keep=changed == "refuse")
+        archive = cls(folder, ledger, lock, run=run, index=partial(index, embedder=embedder) if embedder else None, weights=weights)
+        try:
+            if archive._indexer and changed == "refuse":
+                archive._indexer.opened()
+        except EmbedderChanged:
+            archive._close()
+            raise
+        return archive
 
     async def archive(self, segments: Sequence[Segment], *, bodies: Sequence[str] = ()) -> None:
         """Segments, and texts to keep as `put_body` does, in one write: all of it is on disk when this returns, or nothing is.
@@ -191,6 +217,8 @@ class Archive:
         await self.flush()
 
     def _rebuild(self) -> None:
+        if self._lock is None:
+            raise ReadOnly(f"the memory in {self._folder} was opened for reading only")
         self._drop_index()
         self._ledger.rebuild(self.run)
         self._indexer = self._index() if self._index else None
@@ -210,7 +238,11 @@ class Archive:
         """Without `flush`, what is not indexed yet is indexed when the archive is opened again."""
         if flush:
             await self.flush()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
         if self._indexer:
-            await asyncio.to_thread(self._indexer.close)
+            self._indexer.close()
         self._ledger.close()
-        self._lock.release()
+        if self._lock:
+            self._lock.release()

@@ -108,13 +108,14 @@ def _reachable(url: str) -> bool:
     return done == [True]
 
 
-def _unit(vectors: Any) -> NDArray[np.float32]:
+def unit(vectors: Any) -> NDArray[np.float32]:
+    """Each row made of length 1."""
     import numpy as np
 
     rows: NDArray[np.float32] = np.asarray(vectors, dtype=np.float32)
     lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-    unit: NDArray[np.float32] = rows / lengths
-    return unit
+    divided: NDArray[np.float32] = rows / lengths
+    return divided
 
 
 class SentenceTransformers:
@@ -151,7 +152,7 @@ class SentenceTransformers:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         model = self.load()
         with self._lock:
-            return _unit(model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True))
+            return unit(model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True))
 
 
 class OnnxMiniLM:
@@ -171,7 +172,7 @@ class OnnxMiniLM:
                     from chromadb.utils.embedding_functions.onnx_mini_lm_l6_v2 import ONNXMiniLM_L6_V2
 
                     self._function = ONNXMiniLM_L6_V2()
-                return _unit(self._function(list(texts)))
+                return unit(self._function(list(texts)))
             except (ImportError, OSError, ValueError, RuntimeError) as error:
                 raise EmbeddingFailed(f"{self.identity}: {error}") from error
 
@@ -199,7 +200,7 @@ class OpenAIEmbeddings:
         rows: list[list[float]] = []
         for start in range(0, len(texts), _REQUEST_TEXTS):
             rows.extend(self._request(list(texts[start : start + _REQUEST_TEXTS])))
-        vectors = _unit(rows)
+        vectors = unit(rows)
         self._dimensions = vectors.shape[1]
         return vectors
 

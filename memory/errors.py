@@ -3,7 +3,9 @@
 ArchiveError
 ├── NotArchived          a reference to nothing in the ledger
 ├── ArchiveInUse         another process has the folder open
+├── ReadOnly             a write to what was opened for reading
 ├── EmbedderUnavailable  a named embedder cannot be had
+├── EmbedderChanged      the vectors are another embedder's
 ├── EmbeddingFailed      an embedder that is there does not work
 └── IndexFailed          the vector index cannot be read or written
 """
@@ -20,6 +22,14 @@ class NotArchived(ArchiveError, LookupError):
 
 
 class ArchiveInUse(ArchiveError):
+    pass
+
+
+class ReadOnly(ArchiveError):
+    pass
+
+
+class EmbedderChanged(ArchiveError):
     pass
 
 

@@ -6,13 +6,16 @@ What is left to do stands in the ledger, not in a queue: a killed process leaves
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .embedders import Embedder
-from .errors import ArchiveError, EmbeddingFailed
+from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed
 from .ledger import Chunk, Filter, Ledger
+from .reading import borrowed
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 _BATCH = 16  # texts embedded at once: small, for a recall waits for the batch in work
 _NARROW = 2000  # chunks a filter may leave for their vectors to be compared one by one
 _OPEN_TIMEOUT_S = 30.0
+_REST_S = 30.0  # an embedder that just failed is not waited for again by the next recall
 
 
 class Indexer:
@@ -30,9 +34,19 @@ class Indexer:
     failure: str = ""
     """Why recall goes by words only, if it does."""
 
-    def __init__(self, ledger: Ledger, where: Path | str, *, run: str, embedder: Embedder) -> None:
+    changed: EmbedderChanged | None = None
+    """Why there are no vectors, if they are another embedder's and were to be kept."""
+
+    def __init__(
+        self, ledger: Ledger, where: Path | str, *, run: str, embedder: Embedder, keep: bool = False, lock: Path | None = None
+    ) -> None:
+        """`keep`: vectors of another embedder stay, and are not used. `lock`: the file that a writer holds; the index is only read."""
         self._ledger = ledger
         self._where = where
+        self._keep = keep
+        self._writer = lock
+        self._copy: TemporaryDirectory[str] | None = None
+        self._rests_until = 0.0
         self._run = run
         self._embedder = embedder
         self._vectors: Vectors | None = None
@@ -58,13 +72,13 @@ class Indexer:
 
     def vector(self, query: str) -> NDArray[np.float32] | None:
         """A query's vector; None when there is no index to look it up in."""
-        if not self._opened.wait(_OPEN_TIMEOUT_S) or self._vectors is None:
+        if not self._opened.wait(_OPEN_TIMEOUT_S) or self._vectors is None or time.monotonic() < self._rests_until:
             return None
         try:
             vector: NDArray[np.float32] = self._embedder.embed([query])[0]
             return vector
         except ArchiveError as error:
-            self.failure = str(error)
+            self.failure, self._rests_until = str(error), time.monotonic() + _REST_S
             return None
 
     def nearest(self, vector: NDArray[np.float32], allowed: Filter, limit: int) -> dict[int, float]:
@@ -106,13 +120,28 @@ class Indexer:
                 self._vectors.drop()
             self._vectors.close()
             self._vectors = None
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    def opened(self) -> None:
+        """Waits until it is. Raises EmbedderChanged if there are vectors that it may not use."""
+        self._opened.wait()
+        if self.changed:
+            raise self.changed
 
     def _serve(self) -> None:
         try:
-            self._open()
             while goal := self._next():
-                self._catch_up()
+                try:
+                    if self._vectors is None:
+                        self._open()
+                    self._catch_up()
+                except EmbeddingFailed as error:  # a host that is down now may be up when there is more to index
+                    self.failure = str(error)
+                self._opened.set()
                 self._finish(goal)
+        except EmbedderChanged as error:
+            self.failure, self.changed = str(error), error
         except ArchiveError as error:
             self.failure = str(error)
         finally:
@@ -120,8 +149,12 @@ class Indexer:
             self._finish(None)
 
     def _open(self) -> None:
-        vectors = Vectors.open(self._where, run=self._run, identity=self._embedder.identity, dimensions=self._embedder.dimensions)
-        if vectors.count() != self._ledger.indexed_count(self._run):
+        identity, dimensions, where = self._embedder.identity, self._embedder.dimensions, self._where
+        if self._writer is not None and isinstance(where, Path):
+            self._copy = borrowed(where, self._writer)
+            where = Path(self._copy.name) / "vectors"
+        vectors = Vectors.open(where, run=self._run, identity=identity, dimensions=dimensions, keep=self._keep)
+        if self._writer is None and vectors.count() != self._ledger.indexed_count(self._run):
             vectors.delete(self._ledger.reconcile(self._run, vectors.keys()))
         self._vectors = vectors
         self._opened.set()
@@ -134,15 +167,11 @@ class Indexer:
 
     def _catch_up(self) -> None:
         assert self._vectors is not None  # noqa: S101 - `_open` came first
-        while not self._closing and (batch := self._ledger.pending(self._run, _BATCH)):
-            try:
-                vectors = self._embedder.embed([chunk.passage for chunk in batch])
-            except EmbeddingFailed as error:  # a host that is down now may be up when there is more to index
-                self.failure = str(error)
-                return
+        while not self._closing and self._writer is None and (batch := self._ledger.pending(self._run, _BATCH)):
+            vectors = self._embedder.embed([chunk.passage for chunk in batch])
             self._vectors.upsert([chunk.key for chunk in batch], vectors)
             self._ledger.mark_indexed([chunk.id for chunk in batch])
-            self.failure = ""
+            self.failure, self._rests_until = "", 0.0
 
     def _finish(self, goal: int | None) -> None:
         with self._change:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from .chunks import chunks
-from .errors import ArchiveError, NotArchived
+from .errors import ArchiveError, NotArchived, ReadOnly
+from .reading import Reader
 from .recent import RecentTexts
 from .segment import Kind, Segment, content_hash
 from .words import names, title_key
@@ -81,6 +82,12 @@ class Chunk:
     text: str
     key: str
     """`segment id:n`: what the vector index calls it."""
+    step: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """In the run. Calls made together are archived as they come back, in any order: their steps tell them apart, always the same."""
+        return self.step, self.id
 
     @property
     def passage(self) -> str:
@@ -91,11 +98,17 @@ class Chunk:
 class Ledger:
     """One SQLite file, one connection, any number of threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._lock = threading.RLock()
         self._path = path
         self._recent = RecentTexts()
+        self._read_only = read_only
+        self._db: sqlite3.Connection | Reader
         try:
+            if read_only:
+                self._db = Reader(path)
+                self._check(self._one("PRAGMA user_version"))
+                return
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -111,11 +124,17 @@ class Ledger:
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+            else:
+                self._check(version)
+
+    def _check(self, version: int) -> None:
+        if version != SCHEMA_VERSION:
+            raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
 
     @contextmanager
     def _write(self) -> Iterator[None]:
+        if self._read_only:
+            raise ReadOnly(f"{self._path} was opened for reading only")
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -265,9 +284,9 @@ class Ledger:
         tail = f"JOIN chunks c ON c.id = w.rowid JOIN segments s ON s.seq = c.segment WHERE {where}"
         first = "(SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?) w"
         look = max(_FIRST_LOOK, limit)
-        rows = self._all(f"{head} {first} {tail} ORDER BY w.rank LIMIT ?", match, look, *values, limit)
+        rows = self._all(f"{head} {first} {tail} ORDER BY w.rank, s.step, c.id LIMIT ?", match, look, *values, limit)
         if len(rows) < limit and allowed.narrow:
-            rows = self._all(f"{head} words w {tail} AND w.words MATCH ? ORDER BY w.rank LIMIT ?", *values, match, limit)
+            rows = self._all(f"{head} words w {tail} AND w.words MATCH ? ORDER BY w.rank, s.step, c.id LIMIT ?", *values, match, limit)
         return [(id, score) for id, score in rows]
 
     def frequency(self, expression: str) -> int:
@@ -304,7 +323,7 @@ class Ledger:
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """In the order asked for."""
-        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n FROM json_each(?) j
+        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n, s.step FROM json_each(?) j
                  JOIN chunks c ON c.id = j.value JOIN words w ON w.rowid = c.id JOIN segments s ON s.seq = c.segment ORDER BY j.key"""
         return [Chunk(*row) for row in self._all(sql, json.dumps(list(ids)))]
 

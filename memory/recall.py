@@ -121,18 +121,18 @@ class Ranking:
         return frozenset(filter(self._new, titles)), frozenset(filter(self._new, shared))
 
     def ranked(self, rare: Mapping[str, Sequence[int]]) -> list[Ranked]:
-        """Best first; equal ones in the order of the ledger. `rare`: the chunks that hold each rare name of `leads`."""
+        """Best first; equal ones in the order of the run. `rare`: the chunks that hold each rare name of `leads`."""
         weights, hops, shared = self._weights, self._hops(), self._shares(rare)
         ranked = [
             Ranked(one.chunk, self._alone(one) + weights.hop * hops[id] + weights.shared * shared[id])
             for id, one in self._weighed().items()
         ]
-        return sorted(ranked, key=lambda item: (-item.score, item.chunk.id))
+        return sorted(ranked, key=lambda item: (-item.score, item.chunk.place))
 
     def _best(self) -> list[tuple[_Seen, float]]:
         """The candidates that lead on to others, and how good each is: the best is 1."""
         goods = [(one, one.own + self._weights.dense * one.dense) for one in self._weighed().values()]
-        goods = sorted(goods, key=lambda pair: (-pair[1], pair[0].chunk.id))[:SEEDS]
+        goods = sorted(goods, key=lambda pair: (-pair[1], pair[0].chunk.place))[:SEEDS]
         return [(one, good / (goods[0][1] or 1.0)) for one, good in goods]
 
     def _hops(self) -> dict[int, float]:

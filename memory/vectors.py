@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .errors import IndexFailed
+from .errors import EmbedderChanged, IndexFailed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,23 +45,26 @@ class Vectors:
         self._collection = collection
 
     @classmethod
-    def open(cls, where: Path | str, *, run: str, identity: str, dimensions: int) -> Vectors:
-        """In a folder, or at a server's URL. Vectors of another embedder are dropped, a folder that cannot be read is made anew."""
+    def open(cls, where: Path | str, *, run: str, identity: str, dimensions: int, keep: bool = False) -> Vectors:
+        """In a folder, or at a server's URL. A folder that cannot be read is made anew.
+
+        Vectors of another embedder are dropped; with `keep` they raise EmbedderChanged.
+        """
         if isinstance(where, str):
             with _failing():
-                return cls._collect(_server(where), run, identity, dimensions)
+                return cls._collect(_server(where), run, identity, dimensions, keep)
         if not _readable(where):
             shutil.rmtree(where)
         try:
             with _failing():
-                return cls._collect(_local(str(where)), run, identity, dimensions)
+                return cls._collect(_local(str(where)), run, identity, dimensions, keep)
         except IndexFailed:
             shutil.rmtree(where, ignore_errors=True)
             with _failing():  # Chroma keeps a start that failed under the path it was given
-                return cls._collect(_local(f"{where}/."), run, identity, dimensions)
+                return cls._collect(_local(f"{where}/."), run, identity, dimensions, keep)
 
     @classmethod
-    def _collect(cls, client: Any, run: str, identity: str, dimensions: int) -> Vectors:
+    def _collect(cls, client: Any, run: str, identity: str, dimensions: int, keep: bool) -> Vectors:
         name = f"run-{hashlib.sha256(run.encode()).hexdigest()[:24]}"
         made = {"run": run, "embedder": identity, "dimensions": dimensions}
 
@@ -72,6 +75,8 @@ class Vectors:
         try:
             found = collection()
             if found.metadata != made:
+                if keep and found.count():
+                    raise EmbedderChanged(_changed(run, found.metadata or {}, made))
                 client.delete_collection(name)
                 found = collection()
             found.query(query_embeddings=[[1.0] + [0.0] * (dimensions - 1)], n_results=1, include=[])  # an unreadable graph fails here
@@ -126,6 +131,11 @@ class Vectors:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _changed(run: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    had, has = (f"{made.get('embedder', 'an unknown embedder')} ({made.get('dimensions', '?')} dimensions)" for made in (old, new))
+    return f"the vectors of {run} were made by {had}, the embedder now is {has}"
 
 
 def _local(path: str) -> Any:

@@ -313,11 +313,12 @@ def memory_rebuild(id: Name, out: Out = RUNS) -> None:
 @app.command()
 def models(
     markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it, with sources.")] = False,
+    verified: Annotated[bool, typer.Option("--verified", help="As README.md has it: what each was tried against.")] = False,
 ) -> None:
     """The models that are known: windows, prices, and what each was tried against."""
     from research_agent.terminal import tables
 
-    typer.echo(tables.models_markdown() if markdown else tables.models(), nl=False)
+    typer.echo(tables.models_markdown(brief=verified) if markdown or verified else tables.models(), nl=False)
 
 
 @app.command()

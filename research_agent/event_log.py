@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,40 @@ _LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
 """JSON lets them stand; a reader that splits lines does not."""
 
 
+_KEYS: dict[str, tuple[str, ...]] = {
+    "usage": ("id",),
+    "call": ("id", "step"),
+    "result": ("id", "step"),
+    "finding": ("handle", "claim", "quote", "sub_question"),
+    "turn": ("role", "reasoning", "content", "calls", "usage"),
+    "sub_question": ("id", "question", "status", "answer"),
+    "compaction": ("turns", "before_tokens", "after_tokens"),
+    "review": ("verdict", "follow_ups"),
+    "plan": ("brief", "plan"),
+}
+"""What is logged once, and by what it is known. A task that was killed after it told of something tells it again when it is resumed."""
+
+
 class EventLog:
     """Appends events; what is only streamed is left out. Several may write to one file: each line is one write."""
 
     def __init__(self, path: Path, redact: Callable[[str], str] = str) -> None:
         self._path, self._redact = path, redact
         self._whole = False
+        self._told: set[str] | None = None
+        """Read with the first event: by then the run is this process's."""
 
     def write(self, event: Event) -> None:
         if event["type"] in STREAMED_ONLY:
             return
-        stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **self._plain(event)}
+        if self._told is None:
+            self._told = {key for told in events(self._path) if (key := _key(told))}
+        plain = self._plain(event)
+        if key := _key(plain):
+            if key in self._told:
+                return
+            self._told.add(key)
+        stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **plain}
         line = json.dumps(stamped, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) + "\n"
         # A lone surrogate becomes the JSON escape that it is.
         self._append(line.encode("utf-8", "backslashreplace"))
@@ -57,19 +82,30 @@ class EventLog:
         return value if value is None or isinstance(value, bool | int) else self._redact(str(value))
 
 
+def _key(event: Event) -> str:
+    """Empty for what may happen again."""
+    names = _KEYS.get(event["type"], ())
+    if not names or (names[0] == "id" and not event.get("id")):
+        return ""
+    said = json.dumps([event["type"], *(event.get(name) for name in names)], sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def events(path: Path) -> Iterator[Event]:
+    """Those of a log, in their order. A line that a kill cut in its middle is left out."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            with suppress(json.JSONDecodeError):
+                yield json.loads(line)
+
+
 def by_role(path: Path) -> dict[str, dict[str, float]]:
     """What each role's calls took, over all sessions of a run: calls, input, cached, output and reasoning tokens, dollars."""
     totals: dict[str, dict[str, float]] = {}
-    if not path.is_file():
-        return totals
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if '"type": "usage"' not in line:
-                continue
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the run was killed in the middle of a line
+    for event in events(path):
+        if event["type"] == "usage":
             total = totals.setdefault(event["role"], dict.fromkeys(("calls", *_COUNTED), 0))
             total["calls"] += 1
             for name in _COUNTED:

@@ -11,9 +11,9 @@ sub_question  id, question, status, answer
 thought       text, role                            a piece of reasoning as it streams; not logged
 text          text, role                            a piece of the answer as it streams; not logged
 turn          role, reasoning, content, calls: [{id, name, args, step}], usage, usd, seconds
-usage         role, model, input, cached, output, reasoning, usd    one call of a model, whatever came of it
-call          step, name, args, sub_question
-result        step, name, ok, summary, sources: [{handle, title, url}], seconds
+usage         id, role, model, input, cached, output, reasoning, usd    one call of a model, whatever came of it
+call          id, step, name, args, sub_question
+result        id, step, name, ok, summary, sources: [{handle, title, url}], seconds
 finding       handle, claim, quote, sub_question
 compaction    turns, before_tokens, after_tokens
 review        verdict, follow_ups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import traceback
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -18,27 +19,24 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
-from research_agent.config import Config
+from research_agent import checkpoint_file
+from research_agent.config import Config, ConfigError
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
+from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
-from research_agent.history.changes import amend, measured_by, new_model
 from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
-from research_agent.memory.embedders import choose
+from research_agent.memory.embedders import Choice, choose
 from research_agent.models.load import ROLES, CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, RunError, now
+from research_agent.runs import Run, RunError, Slot, now
 from research_agent.search.provider import SearchFailed
 from research_agent.tools.registry import open_tools
-
-if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Status = Literal["complete", "incomplete", "failed"]
 Emit = Callable[[Event], None]
@@ -63,18 +61,18 @@ class Result:
 class Session:
     """Works on one run until it ends, is stopped, or waits for a person."""
 
-    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
-        self._run, self._config, self._control = run, config, control
+    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
+        self._run, self._config, self._control, self._embedder = run, config, control, embedder
         self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
+        self._deaf = False
         self._started = time.monotonic()
         self._seconds_before = 0.0
         self._steps_before = steps_before(run)
         self._state: ResearchState = {}
-        self._remeasure = False
-        """Another model than at the last session: what was learned of that one is forgotten."""
+        self._slot = Slot(run)
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
@@ -85,7 +83,6 @@ class Session:
         """
         with self._run.lock(), tracing_context(enabled=False):
             model = self._config.model
-            self._remeasure = resumed and measured_by(self._config) != measured_by(self._run.read().get("config", {}))
             self._emit(
                 {
                     "type": "run",
@@ -96,6 +93,7 @@ class Session:
                     "resumed": resumed,
                 }
             )
+            self._run.tidy()
             self._run.update(status="running", reason="", config=self._config.public())
             try:
                 return await self._work(resumed, answer, rewrite)
@@ -110,12 +108,12 @@ class Session:
 
     async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool) -> Result:
         async with AsyncExitStack() as stack:
-            checkpointer = await stack.enter_async_context(_checkpointer(self._run.checkpoints))
+            checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
             archive = await stack.enter_async_context(self._archive())
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            at, before, again = await self._reopened(graph, checkpointer, thread, rewrite)
+            at, before, again = await self._reopened(graph, thread, self._context(archive, tools), rewrite)
             self._seconds_before = before.get("seconds", 0.0)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
@@ -123,7 +121,7 @@ class Session:
             context = recorder.began(at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, **again)
             self._state = before
             if resumed and before.get("plan"):
-                self._emit({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
+                self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
             finally:
@@ -135,23 +133,23 @@ class Session:
             return self._finish(values, archive, drained)
 
     async def _reopened(
-        self, graph: ResearchGraph, saver: BaseCheckpointSaver[Any], thread: RunnableConfig, rewrite: bool
+        self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
     ) -> tuple[int | None, ResearchState, dict[str, Any]]:
         """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
 
-        A run that a limit or a failure ended before its plan did goes on investigating, or only to its report.
+        A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
         """
-        again: dict[str, Any] = {}
-        if self._remeasure and (found := await saver.aget_tuple(thread)):
-            again["amend"] = new_model()
-            await amend(saver, found, again["amend"])
         state = await graph.aget_state(thread)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
+        self._seconds_before = values.get("seconds", 0.0)
+        again: dict[str, Any] = {}
         if rewrite:
             as_node = "investigate" if values.get("stopped") else "review"
             again["reopened"] = {"values": {"report": {}}, "as_node": as_node}
-        elif values.get("stopped") and not state.next:
-            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": "open"}
+        elif values.get("stopped") and not state.next and not _still_stopped(values, context):
+            left = any(item["status"] == "open" for item in values["plan"])
+            as_node = "open" if left or not values.get("reviews") else "review"
+            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
         if reopened := again.get("reopened"):
             await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
         return at, values, again
@@ -169,9 +167,8 @@ class Session:
 
     @asynccontextmanager
     async def _archive(self) -> AsyncIterator[Archive]:
-        wanted = self._config.memory.embedder
-        choice = choose(wanted, api_key=self._config.embedder_key())
-        if choice.embedder is None and wanted == "auto":
+        choice = self._embedder
+        if choice.embedder is None and self._config.memory.embedder == "auto":
             self._emit({"type": "warning", "text": choice.reason})
         archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
         try:
@@ -181,6 +178,8 @@ class Session:
 
     def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
+        for text in config.unused():
+            self._emit({"type": "warning", "text": text})
         for name in sorted({model.name for model in models.values() if not model.priced}):
             self._emit({"type": "warning", "text": f"the prices of {name} are not known, so limits.usd cannot hold: set model.prices"})
         return Context(
@@ -195,6 +194,7 @@ class Session:
             approve_plan=config.approve_plan,
             max_words=config.report.max_words,
             loop_guard=config.guards.loops,
+            slot=self._slot,
         )
 
     def _clock(self) -> float:
@@ -272,6 +272,7 @@ class Session:
             warnings=self._warnings,
             report=report.name if report else None,
         )
+        self._slot.clear()
         self._emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
 
@@ -280,15 +281,27 @@ class Session:
             self._warnings.append(event["text"])
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
-        self._tell(event)
+        try:
+            self._tell(event)
+        except Exception as error:  # noqa: BLE001 - whoever looks on is anyone's code: its fault is no reason to lose a run
+            if not self._deaf:
+                self._deaf = True
+                self._emit({"type": "warning", "text": f"on_event failed at {event['type']!r}: {type(error).__name__}: {error}"})
 
 
-@asynccontextmanager
-async def _checkpointer(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+async def chosen(config: Config) -> Choice:
+    """The embedder, before anything is made or asked. Raises ConfigError for one that is named and not here."""
+    try:
+        return await asyncio.to_thread(choose, config.memory.embedder, api_key=config.embedder_key())
+    except EmbedderUnavailable as error:
+        raise ConfigError(f"memory.embedder: {config.memory.embedder!r} cannot be had: {error}; allowed: auto, none, onnx, ...") from error
 
-    async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-        yield saver
+
+def _still_stopped(state: ResearchState, context: Context) -> bool:
+    """Whether the limit that ended a run, with its report written, is reached still: it is not worked on, nor written, again."""
+    stopped = state.get("stopped", "")
+    same_usd = stopped.startswith(f"the limit of ${context.limits.usd:g} was reached")
+    return bool(stopped and state.get("report") and (same_usd or over_limit(context, state) == stopped))
 
 
 def _json(value: Any) -> str:

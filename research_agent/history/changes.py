@@ -9,27 +9,12 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointMetadata, CheckpointTuple
 
-from research_agent.config import Config
 from research_agent.graphs import prompts
-from research_agent.graphs.state import Counted, ResearchState, SubQuestion, TurnRef
+from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
 from research_agent.graphs.window import keep
 
 _TASKS = "__pregel_tasks"
 _BRANCH = "branch:to:"
-
-
-def measured_by(config: Config | Mapping[str, Any]) -> tuple[object, ...]:
-    """Which model's counting a state's estimates are: that of the investigator."""
-    if isinstance(config, Config):
-        model = config.model_for("investigator")
-        return model.provider, model.name, str(model.base_url or "")
-    own = {**config.get("model", {}), **config.get("roles", {}).get("investigator", {})}
-    return own.get("provider", "extractive"), own.get("name", ""), str(own.get("base_url") or "")
-
-
-def new_model() -> ResearchState:
-    """What was learned of the one before says nothing of this one: its window, and how it counts."""
-    return {"window": None, "calibration": 1.0, "counted": Counted(raw=0, reported=0)}
 
 
 def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies: Any) -> ResearchState:
@@ -69,8 +54,8 @@ async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: M
     if unrouted:
         values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
     versions = dict(checkpoint["channel_versions"])
-    for name in changed:
-        versions[name] = saver.get_next_version(versions.get(name), None)
+    version = saver.get_next_version(max(versions.values(), default=None), None)
+    versions |= dict.fromkeys(changed, version)
     config: RunnableConfig = {"configurable": {"thread_id": at.config["configurable"]["thread_id"], "checkpoint_ns": ""}}
     if at.parent_config:
         config["configurable"]["checkpoint_id"] = at.parent_config["configurable"]["checkpoint_id"]

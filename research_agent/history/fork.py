@@ -12,12 +12,12 @@ from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
+from research_agent import checkpoint_file
 from research_agent.config import Config
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.calls import add_usage
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
-from research_agent.history import saver as savers
-from research_agent.history.changes import amend, measured_by, new_model, other_plan, other_question
+from research_agent.history.changes import amend, other_plan, other_question
 from research_agent.history.making import made
 from research_agent.history.memory_copy import Then, copy_bodies, copy_segments, new_ids, refs_in, with_ids
 from research_agent.history.records import NAME, Record, Records, current
@@ -69,8 +69,7 @@ def _spent(parent: Run, at: Place | None) -> dict[str, Any]:
     usage, seconds = values.get("usage", NO_USAGE), values.get("seconds", 0.0)
     id = at.at.checkpoint["id"]
     if before and id >= before.get("checkpoint", ""):  # at and after the parent's own beginning its state counts from there
-        tokens = before["tokens"]
-        earlier = cast(Usage, {"calls": before["model_calls"], "usd": before["usd"], **tokens})
+        earlier = cast(Usage, {**before["tokens"], "calls": before["model_calls"], "usd": before["usd"]})
         usage, seconds = add_usage(usage, earlier), seconds + before["seconds"]
     return {
         "checkpoint": id,
@@ -109,9 +108,9 @@ class _Copy:
             refs = set().union(*(refs_in(values_of(item)) | refs_in(self._writes(item)) for item in upto))
             self._copy_records(refs)
             copy_bodies(self._source, self._target, sorted(refs))
-            async with savers.opened(self._run.checkpoints) as saver:
-                await saver.setup()
-                await saver.conn.execute("PRAGMA synchronous = OFF")  # the folder is nobody's until it is whole
+            async with checkpoint_file.opened(self._run.checkpoints) as saver:
+                saver.setup()
+                saver.conn.execute("PRAGMA synchronous = OFF")  # the folder is nobody's until it is whole
                 for item in upto:
                     await self._put(saver, item)
                 await self._change(saver)
@@ -166,8 +165,6 @@ class _Copy:
         assert found is not None  # noqa: S101 - it was just written
         values, changes = values_of(found), self._changes
         changed: ResearchState = {"usage": NO_USAGE, "seconds": 0.0, "stopped": ""}
-        if measured_by(self._config) != measured_by(self._parent.read().get("config", {})):
-            changed |= new_model()
         if changes.plan:
             changed |= other_plan(values, changes.plan, changes.question, self._target)
         elif self._replans:

@@ -108,8 +108,6 @@ class _Replay:
     ) -> None:
         data = record.data
         self._player.begin(record, None if following is None else following.at)
-        if data.get("amend"):
-            await self._amend(saver, thread, data["amend"])
         if data.get("reopened"):
             await graph.aupdate_state(thread, data["reopened"]["values"], as_node=data["reopened"]["as_node"])
         start: Any = None

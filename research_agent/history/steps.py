@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
+from research_agent import checkpoint_file
 from research_agent.graphs.state import Call, ResearchState
-from research_agent.history import saver as savers
 from research_agent.history.snapshot import snapshot
 from research_agent.runs import Run, RunError
 
@@ -45,7 +45,7 @@ async def checkpoints(run: Run, folder: Path) -> list[CheckpointTuple]:
     copy = snapshot(run, run.checkpoints.name, folder)
     if copy is None:
         return []
-    async with savers.opened(copy) as saver:
+    async with checkpoint_file.opened(copy) as saver:
         return await listed(saver, run.id)
 
 

@@ -13,7 +13,7 @@ from langchain_core.messages.tool import ToolCallChunk
 from research_agent.graphs.ports import ModelCallError, ModelErrorKind
 
 from .calls import CallBuilder
-from .channels import Channel, Splitter, json_in, leaked_calls
+from .channels import Channel, Splitter, closes_unopened, json_in, leaked_calls, thinks_aloud
 from .usage import read_usage
 
 REASONING = "reasoning_content"
@@ -33,6 +33,8 @@ class Asked:
 
     tools: frozenset[str] = frozenset()
     structured: bool = False
+    opened: bool = False
+    """The prompt's template opens the thought, so that only its end stands in the content."""
 
 
 class Answer:
@@ -43,6 +45,8 @@ class Answer:
         self._host = host
         self._asked = asked
         self._content = Splitter("answer")
+        self._held: str | None = ""
+        """The content's beginning, while it may yet turn out to be a thought."""
         self._thought = Splitter("thought")
         self._calls = CallBuilder(asked.tools)
         self._usage: UsageMetadata | None = None
@@ -65,10 +69,12 @@ class Answer:
             self._detail(delta.get(REASONING_DETAILS) or ())
             self._pending += self._pieces(delta)
 
-    def end(self, *, trace_id: str = "") -> AIMessageChunk:
-        """The last chunk: the calls, whole; usage; how it ended. Raises where there is no usable answer."""
-        self._pending += [*self._thought.flush(), *self._content.flush()]
+    def end(self, *, trace_id: str = "", done: bool = False) -> AIMessageChunk:
+        """The last chunk: the calls, whole; usage; how it ended. Raises where there is no usable answer. `done`: the host said so."""
+        self._pending += [*self._thought.flush(), *self._released(), *self._content.flush()]
         rest = self.take()
+        if not self._finish and done and (self._calls or any(self._said.values())):
+            self._finish = "tool_calls" if self._calls else "stop"
         if not self._finish:
             raise self._failed("the stream stopped before the answer was finished", "network")
         self._refused()
@@ -114,8 +120,28 @@ class Answer:
         if isinstance(content, list):  # blocks
             content = "".join(str(block.get("text") or "") for block in content if isinstance(block, dict))
         if content:
-            pieces = [*pieces, *self._thought.flush(), *self._content.feed(content)]
+            pieces = [*pieces, *self._thought.flush(), *self._content_in(content)]
         return pieces
+
+    def _content_in(self, text: str) -> list[tuple[Channel, str]]:
+        """Where a thought may come first that no tag opens, the beginning waits for the tag that closes it."""
+        if self._held is None:
+            return self._content.feed(text)
+        self._held += text
+        known = self._field or self._asked.opened or self._held.lstrip().startswith("<") or thinks_aloud(self._held) is False
+        closed = "</think>" in self._held[-len(text) - len("</think>") :]
+        return self._released() if known or closed else []
+
+    def _released(self) -> list[tuple[Channel, str]]:
+        held, self._held = self._held, None
+        if held and not self._field and (self._asked.opened or closes_unopened(held)):
+            self._content = Splitter("answer", opened=True)
+        return self._content.feed(held) if held else []
+
+    @property
+    def opened(self) -> bool:
+        """Whether the answer began inside a thought: what this host will do again."""
+        return not self._field and (self._content.opened or closes_unopened("".join(self._said["answer"])))
 
     def _thought_in(self, delta: Mapping[str, Any]) -> str:
         for name in (self._field, *_FIELDS) if self._field in _FIELDS else _FIELDS:
@@ -153,6 +179,8 @@ class Answer:
         answer, thought = "".join(self._said["answer"]).strip(), "".join(self._said["thought"]).strip()
         if answer or calls:
             return ""
+        if self._asked.opened and not self._field and thought and self._finish != "length":
+            return thought  # it did not think, this time
         if not thought:
             raise self._failed("the answer was empty", "empty")
         if self._finish == "length":

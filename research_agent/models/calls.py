@@ -87,7 +87,8 @@ class CallBuilder:
         return None if starts_anew and _object(last.text) is not None else last
 
     def _name(self, slot: _Slot, name: str) -> None:
-        if not name or name == slot.name or (slot.name and self._known(slot.name) in self._offered):
+        longer = slot.name + name in self._offered  # `search` and `search_web` may both be there
+        if not name or name == slot.name or (slot.name and self._known(slot.name) in self._offered and not longer):
             return  # a host that repeats the name in each delta
         slot.name = name if name.startswith(slot.name) else slot.name + name
 

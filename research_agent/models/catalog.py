@@ -50,6 +50,10 @@ class Row:
     call_ids: CallIds
     typed_schemas: bool
     """Every property of a tool's schema needs a type."""
+    strict_tools: bool = False
+    """The host enforces a tool's schema (`strict: true`), where it can be said so."""
+    opens_in_thought: bool = False
+    """The template opens the thought in the prompt: the content begins inside it, and only `</think>` is seen."""
     stream_usage: bool = True
     """A stream may be asked to report usage."""
     fixed: Mapping[str, Any] = field(default_factory=dict)

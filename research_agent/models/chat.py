@@ -6,7 +6,8 @@ The openai SDK carries the request; payload and answer are ours, whole or stream
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -167,7 +168,7 @@ class ReasoningChatModel(BaseChatOpenAI):
         if self._should_stream_usage(kwargs.pop("stream_usage", None), **kwargs) and self.row.stream_usage:
             kwargs["stream_options"] = {"include_usage": True}
         payload = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": True})
-        return payload, _Reader(self._answer(payload), self._host, self._secret())
+        return payload, _Reader(self._answer(payload), self._host, self._secret(), self._learn)
 
     def _whole(self, payload: Mapping[str, Any], body: bytes, headers: Mapping[str, str]) -> ChatResult:
         text = body.decode("utf-8", "replace")
@@ -180,6 +181,7 @@ class ReasoningChatModel(BaseChatOpenAI):
         answer = self._answer(payload)
         answer.feed(data)
         message = message_chunk_to_message(answer.end(trace_id=_trace_id(headers)))
+        self._learn(answer)
         assert isinstance(message, AIMessage)  # noqa: S101
         message.id = data.get("id") or message.id
         info = {"finish_reason": message.response_metadata.get("finish_reason")}
@@ -187,7 +189,12 @@ class ReasoningChatModel(BaseChatOpenAI):
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
 
     def _answer(self, payload: Mapping[str, Any]) -> Answer:
-        return Answer(origin=self.origin, host=self._host, asked=request.asked(payload))
+        return Answer(origin=self.origin, host=self._host, asked=request.asked(payload, self.row))
+
+    def _learn(self, answer: Answer) -> None:
+        """A host whose answers begin inside a thought: the next stream is read so from its first byte."""
+        if answer.opened and not self.row.opens_in_thought:
+            self.row = replace(self.row, opens_in_thought=True)
 
     def _failed(self, error: Exception, payload: Mapping[str, Any]) -> ModelCallError:
         failure = from_exception(error, host=self._host, secret=self._secret())
@@ -201,8 +208,9 @@ class ReasoningChatModel(BaseChatOpenAI):
 class _Reader:
     """Bytes of a stream to chunks. A host that ignores `stream` and answers whole is read as well."""
 
-    def __init__(self, answer: Answer, host: str, secret: str) -> None:
+    def __init__(self, answer: Answer, host: str, secret: str, learn: Callable[[Answer], None]) -> None:
         self._answer = answer
+        self._learn = learn
         self._events = Events()
         self._host = host
         self._secret = secret
@@ -227,7 +235,9 @@ class _Reader:
     def end(self) -> ChatGenerationChunk:
         for data in self._events.flush() if self._body is None else [b"".join(self._body).decode("utf-8", "replace")]:
             self._read(data)
-        return ChatGenerationChunk(message=self._answer.end(trace_id=self._trace_id))
+        last = self._answer.end(trace_id=self._trace_id, done=self.done)
+        self._learn(self._answer)
+        return ChatGenerationChunk(message=last)
 
     def _read(self, data: str) -> None:
         if self.done or data.startswith("[DONE]"):
@@ -241,7 +251,7 @@ class _Reader:
                     self._read(line)
                 return
             chunk = {"error": data}
-        if not isinstance(chunk, dict) or chunk.get("error"):
+        if not isinstance(chunk, dict) or chunk.get("error") or chunk.get("object") == "error":
             raise from_answer(200, data, host=self._host, secret=self._secret)
         self._answer.feed(chunk)
 

@@ -22,6 +22,7 @@ from .vendor import VendorModel
 class Gpt(VendorModel, ChatOpenAI):
     maker: str = "openai"
     host: str = "api.openai.com"
+    strict_tools: bool = True
 
     def errors(self) -> tuple[type[Exception], ...]:
         return (openai.APIError, library(openai).HTTPError, OSError)

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from .answer import REASONING, REASONING_DETAILS, REASONING_FIELD, Asked
 from .catalog import Row
+from .schemas import tool_schema
 
 Wire = dict[str, Any]
 
@@ -18,9 +19,9 @@ _OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens")
 _KIMI_ID = re.compile(r"^functions\.[\w-]+:\d+$")
 
 
-def asked(payload: Mapping[str, Any]) -> Asked:
+def asked(payload: Mapping[str, Any], row: Row) -> Asked:
     names = frozenset(str((tool.get("function") or tool).get("name", "")) for tool in payload.get("tools") or ())
-    return Asked(tools=names, structured=bool(payload.get("response_format")))
+    return Asked(tools=names, structured=bool(payload.get("response_format")), opened=row.opens_in_thought)
 
 
 def fit(payload: Wire, messages: Sequence[BaseMessage], row: Row, *, origin: str) -> Wire:
@@ -32,8 +33,8 @@ def fit(payload: Wire, messages: Sequence[BaseMessage], row: Row, *, origin: str
     _choice(payload, row)
     _format(payload, row)
     _limits(payload, row)
-    if row.typed_schemas:
-        payload["tools"] = [_typed_tool(tool) for tool in payload["tools"]] if payload.get("tools") else None
+    if tools := payload.get("tools"):
+        payload["tools"] = [tool_schema(tool, typed_=row.typed_schemas, strict_=row.strict_tools) for tool in tools]
     payload = {name: value for name, value in payload.items() if value is not None}
     return {**row.body, **payload, **row.fixed}
 
@@ -126,39 +127,3 @@ def _append(wires: list[Wire], text: str) -> None:
 def _limits(payload: Wire, row: Row) -> None:
     given = [payload.pop(name) for name in _OUTPUT_LIMITS if payload.get(name) is not None]
     payload[row.max_tokens_field] = min(given) if given else row.max_output_tokens
-
-
-def _typed_tool(tool: Wire) -> Wire:
-    function = tool.get("function") or {}
-    return {**tool, "function": {**function, "parameters": typed(function.get("parameters") or {"type": "object", "properties": {}})}}
-
-
-def typed(schema: Mapping[str, Any]) -> Wire:
-    """A JSON schema with a type on every property: some hosts refuse a schema without."""
-    out = dict(schema)
-    if "allOf" in out and len(out["allOf"]) == 1:
-        out |= out.pop("allOf")[0]
-    if "oneOf" in out:
-        out["anyOf"] = out.pop("oneOf")
-    if "anyOf" in out:
-        out["anyOf"] = [typed(part) for part in out["anyOf"]]
-        out.pop("type", None)  # it stands in the alternatives, or is refused
-    elif "type" not in out and "$ref" not in out:
-        out["type"] = _type_of(out)
-    if "properties" in out:
-        out["properties"] = {name: typed(part) for name, part in out["properties"].items()}
-    if isinstance(out.get("items"), Mapping):
-        out["items"] = typed(out["items"])
-    elif out.get("type") == "array":
-        out["items"] = {"type": "string"}
-    return out
-
-
-def _type_of(schema: Mapping[str, Any]) -> str:
-    if "properties" in schema:
-        return "object"
-    if "items" in schema:
-        return "array"
-    values = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
-    names = {bool: "boolean", int: "integer", float: "number"}
-    return names.get(type(values[0]), "string") if values else "string"

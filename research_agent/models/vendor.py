@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from research_agent.graphs.ports import ModelCallError
 
 from .errors import from_exception
+from .schemas import tool_schema
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -23,6 +26,7 @@ class VendorModel(BaseChatModel):
 
     maker: str = ""
     """As LangChain marks its messages: `anthropic`, `openai`."""
+    strict_tools: bool = False
     host: str = ""
 
     def errors(self) -> tuple[type[Exception], ...]:
@@ -34,6 +38,11 @@ class VendorModel(BaseChatModel):
     def ends(self, chunk: ChatGenerationChunk) -> bool:
         """True for the chunk that says how the answer ended."""
         raise NotImplementedError
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """With closed schemas; enforced by the host where `strict_tools` says so."""
+        formed = [tool_schema(convert_to_openai_tool(tool), strict_=self.strict_tools) if _is_ours(tool) else tool for tool in tools]
+        return super().bind_tools(formed, **kwargs)
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
@@ -89,6 +98,11 @@ class VendorModel(BaseChatModel):
     def _whole(self, ended: bool) -> None:
         if not ended:
             raise ModelCallError(f"{self.host}: the stream stopped before the answer was finished", "network")
+
+
+def _is_ours(tool: Any) -> bool:
+    """A tool of the vendor's own, such as its web search, is no function."""
+    return not isinstance(tool, dict) or "function" in tool
 
 
 def adopted(messages: Sequence[BaseMessage], maker: str) -> list[BaseMessage]:

@@ -60,6 +60,14 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     chunks: Sequence[Mapping[str, Any] | str] | None = None
     """The stream itself, event by event, where its layout is what matters. A string is sent as the event's data."""
+    write_bytes: int = 0
+    """The stream's bytes are written so many at a time, whatever that cuts in two; 0: an event at a time."""
+    line_end: str = "\n"
+    """Servers also end their lines with carriage return and line feed."""
+    keep_alive: str = ""
+    """A comment sent before each event, as proxies send them while a model thinks."""
+    final_done: bool = True
+    """The stream's `[DONE]`."""
 
 
 Script = Callable[[Request], Reply]
@@ -69,7 +77,7 @@ class ScriptedHost:
     """Serves while it is entered. `requests` holds every chat request in order, refused ones in `refusals` as well."""
 
     def __init__(self, script: Script | Sequence[Reply], *, dialect: Dialect | None = None, key: str = "") -> None:
-        self._script = script if callable(script) else _in_turn(script)
+        self.script = script if callable(script) else _in_turn(script)
         self._lock = threading.Lock()
         self.dialect = dialect or Dialect()
         self.key = key
@@ -78,6 +86,8 @@ class ScriptedHost:
         self.requests: list[Request] = []
         self.headers: list[dict[str, str]] = []
         self.refusals: list[str] = []
+        self.others: list[tuple[str, Request]] = []
+        """What came on a path that is not served here: its path, its body."""
 
     @property
     def base_url(self) -> str:
@@ -111,7 +121,7 @@ class ScriptedHost:
             except Refusal as refusal:
                 self.refusals.append(refusal.message)
                 return Reply(status=refusal.status, error={"type": refusal.type, "message": refusal.message}), 0
-            return self._script(request), cached
+            return self.script(request), cached
 
 
 def _in_turn(replies: Sequence[Reply]) -> Script:
@@ -139,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self.path.endswith("/chat/completions"):
+            self.host.others.append((self.path, request))
             return self._body(404, {"error": {"message": f"no such path: {self.path}"}}, {})
         reply, cached = self.host.answer(request, dict(self.headers.items()))
         time.sleep(reply.delay_s)
@@ -172,14 +183,19 @@ class _Handler(BaseHTTPRequestHandler):
         for n, data in enumerate(events[: reply.stop_after]):
             if n == reply.stall_after:
                 time.sleep(reply.stall_s)
-            self._event(data)
-        if reply.stop_after is None and reply.chunks is None:
-            self._event("[DONE]")
+            self._event(data, reply)
+        if reply.stop_after is None and reply.chunks is None and reply.final_done:
+            self._event("[DONE]", reply)
         self.wfile.write(b"0\r\n\r\n")
 
-    def _event(self, data: str) -> None:
-        event = f"data: {data}\n\n".encode()
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
+    def _event(self, data: str, reply: Reply) -> None:
+        end = reply.line_end
+        comment = f": {reply.keep_alive}{end}{end}" if reply.keep_alive else ""
+        event = f"{comment}data: {data}{end}{end}".encode()
+        size = reply.write_bytes or len(event)
+        for at in range(0, len(event), size):
+            piece = event[at : at + size]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""

@@ -1,0 +1,192 @@
+"""Where a store's items lie: SQLite, with their texts cut and indexed by words. The truth; the vectors can be made again from it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from .chunks import chunks
+from .errors import ArchiveError
+from .words import STOP, raw_words
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE items (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+  created_at TEXT NOT NULL, updated_at TEXT NOT NULL, ttl_minutes REAL, expires_at REAL, UNIQUE (namespace, key)
+);
+CREATE INDEX items_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE pieces (id INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL, indexed INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX pieces_item ON pieces (item);
+CREATE INDEX pieces_pending ON pieces (id) WHERE indexed = 0;
+CREATE VIRTUAL TABLE words USING fts5(text, tokenize = 'porter unicode61');
+"""
+Namespace = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An item as it lies there."""
+
+    seq: int
+    namespace: Namespace
+    key: str
+    value: dict[str, Any]
+    created_at: str
+    updated_at: str
+
+
+class Items:
+    """One SQLite file, one connection, any number of threads. A time is seconds since 1970 where it is a number."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA secure_delete = ON")
+            with self.write():
+                version = self._one("PRAGMA user_version")
+                if version == 0:
+                    for statement in _SCHEMA.split(";\n"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                elif version != SCHEMA_VERSION:
+                    raise ArchiveError(f"{path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+        except sqlite3.DatabaseError as error:
+            raise ArchiveError(f"{path} cannot be read as a store: {error}") from error
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """What is written inside is written all, or not at all."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        rows = self._all(sql, *values)
+        return rows[0][0] if rows else None
+
+    # -- writing, inside `write`
+
+    def put(
+        self, namespace: Namespace, key: str, value: str, texts: Sequence[str], *, at: str, ttl_minutes: float | None, now: float
+    ) -> None:
+        """`value` is JSON, `texts` is what of it can be searched for. An item that is there keeps its place and its age."""
+        expires = None if ttl_minutes is None else now + 60 * ttl_minutes
+        place = json.dumps(namespace)
+        self._db.execute(
+            """INSERT INTO items (namespace, key, value, created_at, updated_at, ttl_minutes, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+               ON CONFLICT DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at, ttl_minutes = excluded.ttl_minutes,
+               expires_at = excluded.expires_at""",
+            (place, key, value, at, at, ttl_minutes, expires),
+        )
+        seq = cast(int, self._one("SELECT seq FROM items WHERE namespace = ? AND key = ?", place, key))
+        for text in texts:
+            for start, end in chunks(text):
+                row = self._db.execute("INSERT INTO pieces (item) VALUES (?)", (seq,)).lastrowid
+                self._db.execute(
+                    "INSERT INTO words (rowid, text) VALUES (?, ?)", (row, text[start:end].encode("utf-8", "replace").decode())
+                )
+
+    def drop_pieces(self, namespace: Namespace, key: str) -> list[int]:
+        """Which pieces an item had; it has none after."""
+        sql = "SELECT p.id FROM pieces p JOIN items i ON i.seq = p.item WHERE i.namespace = ? AND i.key = ?"
+        gone = [id for (id,) in self._all(sql, json.dumps(namespace), key)]
+        self._drop(gone)
+        return gone
+
+    def delete(self, namespace: Namespace, key: str) -> None:
+        self._db.execute("DELETE FROM items WHERE namespace = ? AND key = ?", (json.dumps(namespace), key))
+
+    def expire(self, now: float) -> list[int]:
+        """Removes what has outlived its time; the pieces that went with it."""
+        if not self._one("SELECT 1 FROM items WHERE expires_at <= ? LIMIT 1", now):
+            return []
+        gone = [id for (id,) in self._all("SELECT p.id FROM pieces p JOIN items i ON i.seq = p.item WHERE i.expires_at <= ?", now)]
+        self._drop(gone)
+        self._db.execute("DELETE FROM items WHERE expires_at <= ?", (now,))
+        return gone
+
+    def _drop(self, pieces: Sequence[int]) -> None:
+        listed = json.dumps(list(pieces))
+        self._db.execute("DELETE FROM words WHERE rowid IN (SELECT value FROM json_each(?))", (listed,))
+        self._db.execute("DELETE FROM pieces WHERE id IN (SELECT value FROM json_each(?))", (listed,))
+
+    def refresh(self, seqs: Sequence[int], now: float) -> None:
+        """Their time begins anew."""
+        sql = "UPDATE items SET expires_at = ? + 60 * ttl_minutes WHERE ttl_minutes IS NOT NULL AND seq IN (SELECT value FROM json_each(?))"
+        self._db.execute(sql, (now, json.dumps(list(seqs))))
+
+    def mark_indexed(self, pieces: Sequence[int] | None, *, indexed: bool) -> None:
+        """None: all of them."""
+        where = "" if pieces is None else "WHERE id IN (SELECT value FROM json_each(?))"
+        self._db.execute(f"UPDATE pieces SET indexed = ? {where}", (indexed, *(() if pieces is None else (json.dumps(list(pieces)),))))
+
+    # -- reading
+
+    def get(self, namespace: Namespace, key: str) -> Row | None:
+        return next(iter(self._rows("namespace = ? AND key = ?", json.dumps(namespace), key)), None)
+
+    def below(self, prefix: Namespace, *, first: int | None = None) -> list[Row]:
+        """The items below a namespace, in the order they came; only so many of the first, if a number is given."""
+        where, values = _below(prefix)
+        return self._rows(f"{where} ORDER BY seq LIMIT {-1 if first is None else first:d}", *values)
+
+    def _rows(self, where: str, *values: Any) -> list[Row]:
+        found = self._all(f"SELECT seq, namespace, key, value, created_at, updated_at FROM items WHERE {where}", *values)
+        return [Row(seq, tuple(json.loads(place)), key, json.loads(value), *times) for seq, place, key, value, *times in found]
+
+    def namespaces(self) -> list[Namespace]:
+        return sorted(tuple(json.loads(place)) for (place,) in self._all("SELECT DISTINCT namespace FROM items"))
+
+    def by_words(self, query: str, prefix: Namespace) -> dict[int, float]:
+        """Items by BM25, best first, their scores between 0 and 1."""
+        asked = dict.fromkeys(word for word in raw_words(query) if word not in STOP) or dict.fromkeys(raw_words(query))
+        if not asked:
+            return {}
+        match = " OR ".join('"' + word.replace('"', "") + '"' for word in asked)
+        where, values = _below(prefix)
+        sql = f"""SELECT p.item, max(-w.rank) AS score FROM words w JOIN pieces p ON p.id = w.rowid JOIN items i ON i.seq = p.item
+                  WHERE words MATCH ? AND {where} GROUP BY p.item ORDER BY score DESC, p.item"""
+        return {seq: score / (1 + score) for seq, score in self._all(sql, match, *values)}
+
+    def pieces(self, seqs: Sequence[int]) -> dict[int, int]:
+        """The indexed pieces of items, each with its item."""
+        sql = "SELECT id, item FROM pieces WHERE indexed = 1 AND item IN (SELECT value FROM json_each(?)) ORDER BY id"
+        return dict(self._all(sql, json.dumps(list(seqs))))
+
+    def pending(self, limit: int) -> list[tuple[int, str]]:
+        """Pieces without a vector, oldest first, with their text."""
+        sql = "SELECT p.id, w.text FROM pieces p JOIN words w ON w.rowid = p.id WHERE p.indexed = 0 ORDER BY p.id LIMIT ?"
+        return [(id, text) for id, text in self._all(sql, limit)]
+
+    def indexed(self) -> set[int]:
+        return {id for (id,) in self._all("SELECT id FROM pieces WHERE indexed = 1")}
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+def _below(prefix: Namespace) -> tuple[str, list[str]]:
+    if not prefix:
+        return "1", []
+    begin = json.dumps(prefix)[:-1]  # `["a", "b"` begins `["a", "b"]` and `["a", "b", "c"]`
+    return "(namespace = ? OR (namespace > ? AND namespace < ?))", [f"{begin}]", f"{begin},", f"{begin}-"]
