@@ -82,9 +82,10 @@ async def rebuild(id: str, out: Path) -> str:
     run = runs.find(id, out)
     with run.lock():
         spec = str(run.read().get("config", {}).get("memory", {}).get("embedder", "auto"))
-        archive = Archive.open(run.folder, run=run.id, embedder=choose(spec).embedder)
+        server = str(run.read().get("config", {}).get("store", {}).get("vectors") or "")
+        archive = Archive.open(run.folder, run=run.id, embedder=choose(spec).embedder, vectors=server, accept_loss=True)
         try:
             await archive.rebuild()
-            return f"rebuilt the index of {run.id}: {archive.stats()}"
+            return f"rebuilt the index of {run.id}: {archive.stats()}{f'; {archive.mended}' if archive.mended else ''}"
         finally:
             await archive.close()

@@ -181,6 +181,8 @@ class Session:
             self._warn(choice.reason)
         vectors = self._config.store.vectors or ""
         archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder, vectors=vectors)
+        if archive.mended:
+            self._warn(archive.mended)
         try:
             yield archive
         finally:
