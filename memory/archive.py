@@ -66,13 +66,14 @@ class Archive:
         weights: Weights = _WEIGHTS,
         changed: Changed = "rebuild",
         read_only: bool = False,
+        accept_loss: bool = False,
     ) -> Archive:
         """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
 
         Raises ArchiveInUse, IndexFailed if that server does not answer, ArchiveError for a ledger that cannot be read. What the index lacks
         is made up for in the background. Vectors of another embedder are made anew so too, or, where `changed` is `refuse`, raise
         EmbedderChanged. With `read_only`, beside a writer or where nothing can be written, nothing is; vectors that cannot be used are left
-        alone.
+        alone. `accept_loss`: of a damaged ledger what can be read is kept, and `mended` says what was lost.
         """
         if read_only:
             reader, lock_path = Ledger(folder / "ledger.sqlite", read_only=True), folder / ".memory.lock"
@@ -87,7 +88,7 @@ class Archive:
         except Timeout as error:
             raise ArchiveInUse(f"the memory in {folder} is open already, here or in another process") from error
         try:
-            ledger = Ledger(folder / "ledger.sqlite")
+            ledger = Ledger(folder / "ledger.sqlite", accept_loss=accept_loss)
         except ArchiveError:
             lock.release()
             raise
@@ -211,6 +212,11 @@ class Archive:
     def get_body(self, ref: str) -> str:
         """Raises NotArchived."""
         return self._ledger.get_body(ref)
+
+    @property
+    def mended(self) -> str:
+        """What was made anew because it was damaged; empty if nothing was."""
+        return self._ledger.mended
 
     def stats(self) -> Stats:
         indexed = self._ledger.indexed_count(self.run)

@@ -7,11 +7,12 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from . import damage, schema
 from .chunks import chunks
 from .errors import ArchiveError, NotArchived, ReadOnly
 from .reading import Reader
@@ -19,7 +20,6 @@ from .recent import RecentTexts
 from .segment import Kind, Segment, content_hash
 from .words import names, title_key
 
-SCHEMA_VERSION = 1
 _PACK_OVER_BYTES = 1024
 COMMON = 2000
 """Chunks: a word held by so many finds too much to be looked for by."""
@@ -28,30 +28,6 @@ _COLUMNS = tuple(
     """id run thread step kind ordinal trust sub_question tool url title retrieved_at tokens args_hash
     quote source supersedes body""".split()  # noqa: SIM905
 )
-_SCHEMA = """
-CREATE TABLE bodies (hash TEXT PRIMARY KEY, packed INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE TABLE segments (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  id TEXT NOT NULL UNIQUE, run TEXT NOT NULL, thread TEXT NOT NULL, step INTEGER NOT NULL, kind TEXT NOT NULL, ordinal INTEGER NOT NULL,
-  trust TEXT NOT NULL, sub_question TEXT NOT NULL, tool TEXT NOT NULL, url TEXT NOT NULL, title TEXT NOT NULL, retrieved_at TEXT NOT NULL,
-  tokens INTEGER NOT NULL, args_hash TEXT NOT NULL, quote TEXT NOT NULL, source TEXT NOT NULL, supersedes TEXT NOT NULL,
-  body TEXT NOT NULL REFERENCES bodies(hash), title_key TEXT NOT NULL
-);
-CREATE INDEX segments_order ON segments (run, step, kind, ordinal);
-CREATE INDEX segments_url ON segments (run, url);
-CREATE INDEX segments_args ON segments (run, args_hash);
-CREATE INDEX segments_title ON segments (title_key);
-CREATE INDEX segments_body ON segments (body);
-CREATE TABLE chunks (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, segment INTEGER NOT NULL REFERENCES segments(seq), n INTEGER NOT NULL,
-  start INTEGER NOT NULL, "end" INTEGER NOT NULL, indexed INTEGER NOT NULL DEFAULT 0, UNIQUE (segment, n)
-);
-CREATE INDEX chunks_pending ON chunks (id) WHERE indexed = 0;
-CREATE TABLE names (name TEXT NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (name, chunk)) WITHOUT ROWID;
-CREATE INDEX names_chunk ON names (chunk);
-CREATE VIRTUAL TABLE words USING fts5(title, text, tokenize = 'porter unicode61');
-INSERT INTO words (words, rank) VALUES ('rank', 'bm25(2.0, 1.0)');
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +74,11 @@ class Chunk:
 class Ledger:
     """One SQLite file, one connection, any number of threads."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    mended: str = ""
+    """What was made anew because it was damaged."""
+
+    def __init__(self, path: Path, *, read_only: bool = False, accept_loss: bool = False) -> None:
+        """Raises ArchiveError, also for a file that is damaged where texts would be lost, unless that is accepted."""
         self._lock = threading.RLock()
         self._path = path
         self._recent = RecentTexts()
@@ -109,27 +89,43 @@ class Ledger:
                 self._db = Reader(path)
                 self._check(self._one("PRAGMA user_version"))
                 return
+            rescued = None if damage.sound(path) else self._rescue(accept_loss)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA cache_size = -32768")
-            self._migrate()
+            self._migrate(again=rescued is not None)
         except sqlite3.DatabaseError as error:
             raise ArchiveError(f"{path} cannot be read as a ledger: {error}") from error
 
-    def _migrate(self) -> None:
+    def _rescue(self, accept_loss: bool) -> damage.Saved:
+        new, saved = damage.rescue(self._path, schema.create, ("bodies", "segments"))
+        if saved.lost and not accept_loss:
+            new.unlink()
+            what, run = f"{saved.lost} of its {saved.rows + saved.lost} rows cannot be read", self._path.parent.name
+            raise ArchiveError(f"{self._path} is damaged: {what}; `research-agent memory rebuild {run}` keeps the others")
+        kept = damage.adopt(new, self._path)
+        lost = f"{saved.lost} rows are lost" if saved.lost else "nothing is lost"
+        self.mended = f"{self._path.name} was damaged: made anew from its {saved.rows} rows, {lost}; the damaged one is {kept.name}"
+        return saved
+
+    def _migrate(self, again: bool) -> None:
         with self._write():
             version = self._one("PRAGMA user_version")
+            schema.refuse_newer(version, self._path)
             if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            else:
-                self._check(version)
+                schema.create(self._db)
+            elif (version < schema.VERSION and schema.upgrade(self._db)) or again:
+                held = "body IN (SELECT hash FROM bodies)"
+                self._db.execute(f"DELETE FROM segments WHERE NOT {held}")
+                for (seq,) in self._all("SELECT seq FROM segments ORDER BY seq"):
+                    self._index(seq, self.at([seq])[seq])
 
     def _check(self, version: int) -> None:
-        if version != SCHEMA_VERSION:
-            raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+        schema.refuse_newer(version, self._path)
+        if not schema.is_shaped(self._db):
+            remedy = f"`research-agent memory rebuild {self._path.parent.name}` upgrades it"
+            raise ArchiveError(f"{self._path} has schema {version}, this version of research-agent reads {schema.VERSION}: {remedy}")
 
     @contextmanager
     def _write(self) -> Iterator[None]:
@@ -139,10 +135,11 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                with suppress(sqlite3.OperationalError):  # a full disk may have rolled it back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._lock:

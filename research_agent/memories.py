@@ -41,6 +41,8 @@ async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn) ->
         vectors = config.store.vectors or ""
         archive = Archive.open(run.folder, run=run.id, embedder=choice.embedder, changed=config.memory.changed, vectors=vectors)
         stack.push_async_callback(archive.close)
+        if archive.mended:
+            warn(archive.mended)
         earlier = [await stack.enter_async_context(_earlier(name, config, run, choice.embedder, warn)) for name in config.memory.also]
         yield Memories(archive, tuple(earlier))
 

@@ -16,6 +16,7 @@ from research_agent.memory.embedders import choose
 from research_agent.memory.transfer import check, head
 from research_agent.redact import Redactor
 from research_agent.runs import Run, RunError
+from research_agent.stores import places
 
 Say = Callable[[str], None]
 
@@ -28,9 +29,14 @@ def _spec(run: Run) -> str:
     return str(run.read().get("config", {}).get("memory", {}).get("embedder", "auto"))
 
 
+def _server(run: Run) -> str:
+    """Of its vectors; empty where they are in its folder."""
+    return places.recorded(run.read()).vectors or ""
+
+
 @asynccontextmanager
 async def _read(run: Run, embedder: Embedder | None = None) -> AsyncIterator[Archive]:
-    archive = Archive.open(run.folder, run=run.id, embedder=embedder, read_only=True)
+    archive = Archive.open(run.folder, run=run.id, embedder=embedder, vectors=_server(run), read_only=True)
     try:
         yield archive
     finally:
@@ -55,10 +61,10 @@ async def rebuild(id: str, out: Path, spec: str) -> str:
     run = runs.find(id, out)
     with run.lock():
         embedder = _embedder(spec or _spec(run))
-        archive = Archive.open(run.folder, run=run.id, embedder=embedder)
+        archive = Archive.open(run.folder, run=run.id, embedder=embedder, vectors=_server(run), accept_loss=True)
         try:
             await archive.rebuild()
-            stats = archive.stats()
+            stats, mended = archive.stats(), archive.mended
         finally:
             await archive.close()
         if stats.failure:
@@ -67,7 +73,8 @@ async def rebuild(id: str, out: Path, spec: str) -> str:
             config = run.read().get("config", {})
             run.update(config={**config, "memory": {**config.get("memory", {}), "embedder": spec}})
     vectors = f"{stats.indexed:,} vectors by {embedder.identity}" if embedder else "no vectors, for there is no embedder"
-    return f"rebuilt the index of {run.id}: {stats.segments:,} segments in {stats.chunks:,} pieces, {vectors}"
+    told = f"rebuilt the index of {run.id}: {stats.segments:,} segments in {stats.chunks:,} pieces, {vectors}"
+    return f"{told}; {mended}" if mended else told
 
 
 async def export(id: str, out: Path, file: Path) -> str:

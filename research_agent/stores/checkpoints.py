@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from research_agent.memory import damage
+
 from .address import PostgresUrl
 from .errors import StoreError
 
@@ -58,8 +60,25 @@ async def _opened(place: Place, warn: Warn) -> AsyncIterator[BaseCheckpointSaver
         return
     from research_agent import checkpoint_file
 
+    _mend(place.file, warn)
     async with checkpoint_file.opened(place.file) as here:
         yield here
+
+
+def _mend(file: Path, warn: Warn) -> None:
+    """Of a damaged file what can be read. What ran after the newest checkpoint in it is in the ledger: tools answer from there."""
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    if damage.sound(file):
+        return
+    new, saved = damage.rescue(file, lambda db: SqliteSaver(db).setup(), ("checkpoints", "writes"))
+    if not saved.rows:
+        new.unlink()
+        begin = "move it away, and `resume` begins again from what the ledger holds"
+        raise StoreError(f"{file} is damaged, and none of its checkpoints can be read: {begin}")
+    kept = damage.adopt(new, file)
+    lost = f"{saved.lost} cannot be read" if saved.lost else "nothing is lost"
+    warn(f"{file.name} was damaged: it goes on from its {saved.rows} rows that can be read, {lost}; the damaged one is {kept.name}")
 
 
 async def _carry(source: BaseCheckpointSaver[Any], target: BaseCheckpointSaver[Any], run: str) -> None:
