@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypedDict
 
 from langchain_core.messages import ToolMessage
@@ -107,7 +108,7 @@ async def _outcome(context: Context, task: Task) -> _Shown:
     if done := made_before(context, call):
         told = _show(task, done, f"as at step {done[0].step}")
         return replace(told, text=f"{prompts.made_before(done[0].step)}\n{told.text}")
-    content, observation = await _run(tool, task)
+    content, observation = await context.tape.use(call, partial(_run, tool, task))
     if observation is None:
         observation = Observation(documents=(Document(text=content, title=call["name"]),) if content.strip() else ())
     if observation.finding:

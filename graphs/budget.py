@@ -39,6 +39,8 @@ class Purse:
     """What a call has cost so far: a host that counts unlike any estimate is believed."""
     window_tokens: int | None = None
     """What an overflow taught; None: the model's own."""
+    met: bool = False
+    """The run's models have answered before."""
 
     def after(self, spent: Usage) -> Purse:
         return replace(self, left_usd=self.left_usd - spent["usd"])
@@ -50,12 +52,11 @@ NO_LIMIT = Purse()
 def purse(context: Context, state: ResearchState, usage: Usage, role: Role) -> Purse:
     """Of the limit, what is left for `role`: the writer may have all of it, the others leave what the report needs."""
     factor, window = _factor(context, state, role), state.get("window") if role == "investigator" else None
-    calibration = state.get("calibration", 1.0) if role == "investigator" else 1.0
-    left_usd = context.limits.usd - usage["usd"]
+    left_usd, met = context.limits.usd - usage["usd"], usage["calls"] > 0
     if role == "writer":
-        return Purse(left_usd, factor, calibration)
+        return Purse(left_usd, factor, met=met)
     usual_usd = usage["usd"] / max(1, usage["calls"])
-    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, calibration, usual_usd, window)
+    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, usual_usd=usual_usd, window_tokens=window, met=met)
 
 
 def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:

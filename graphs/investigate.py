@@ -17,6 +17,7 @@ from .budget import calibrated, purse
 from .calls import Emit, Reply, add_usage, call
 from .compaction import compact
 from .counting import Meter, measured_for, message_parts, parts_of
+from .failures import ends_all, same_key
 from .flight import Flight, redacted
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
@@ -107,7 +108,10 @@ def _stopped(context: Context, state: ResearchState, usage: Usage, error: ModelC
     if error.kind == "budget":
         spent = f"${usage['usd']:.3f} spent, the rest kept back for the report"
         return {"stopped": f"the limit of ${context.limits.usd:g} was reached ({spent})"}
-    return {"failures": [Failure(step=state["step"], what="model", reason=error.reason)], "stopped": error.reason}
+    failure = Failure(step=state["step"], what="model", reason=error.reason)
+    if ends_all(error) and same_key(context.models["investigator"], context.models["writer"]):
+        failure["final"] = True
+    return {"failures": [failure], "stopped": error.reason}
 
 
 def _results(state: ResearchState) -> list[TurnRef]:

@@ -56,6 +56,8 @@ class Failure(TypedDict):
     step: int
     what: str
     reason: str
+    final: NotRequired[bool]
+    """No model that uses the same key will answer either."""
 
 
 class Usage(TypedDict):

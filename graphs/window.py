@@ -52,14 +52,19 @@ class Marks:
         return Marks(*(int(mark / calibration) for mark in (self.high, self.low, self.cap)))
 
 
-def written(message: BaseMessage, *, step: int, opens: bool, segments: Sequence[str] = ()) -> tuple[TurnRef, str]:
-    """A message's reference, and its body for the archive. What varies between equal runs (ids, timings) stays out."""
+def body_of(message: BaseMessage) -> str:
+    """A message as it is kept. What varies between equal runs (ids, timings) stays out."""
     data = message_to_dict(message)["data"]
     kept = {k: v for k, v in data.items() if k not in ("id", "usage_metadata", "response_metadata") and v not in (None, "", [], {})}
     provider = data.get("response_metadata", {}).get("model_provider")
     if provider:
         kept["response_metadata"] = {"model_provider": provider}
-    body = json.dumps({"type": message.type, "data": {"content": "", **kept}}, ensure_ascii=False, sort_keys=True)
+    return json.dumps({"type": message.type, "data": {"content": "", **kept}}, ensure_ascii=False, sort_keys=True)
+
+
+def written(message: BaseMessage, *, step: int, opens: bool, segments: Sequence[str] = ()) -> tuple[TurnRef, str]:
+    """A message's reference, and its body for the archive."""
+    body = body_of(message)
     return TurnRef(ref=content_hash(body), tokens=message_tokens(message), step=step, opens=opens, segments=list(segments)), body
 
 

@@ -20,9 +20,11 @@ from research_agent.session import Result
 from research_agent.terminal import Terminal
 
 
-def investigate(config: Config, terminal: Terminal, resumed: str | None, answer: dict[str, Any] | None) -> tuple[Result, bool]:
+def investigate(
+    config: Config, terminal: Terminal, resumed: str | None, answer: dict[str, Any] | None, *, rewrite: bool = False
+) -> tuple[Result, bool]:
     """The outcome, and whether it was interrupted. A plan that waits is put to whoever sits at the terminal."""
-    result, interrupted = asyncio.run(_work(config, resumed, answer, terminal))
+    result, interrupted = asyncio.run(_work(config, resumed, answer, terminal, rewrite=rewrite))
     while result.waiting and not interrupted and terminal.interactive:
         try:
             answer = terminal.approval()
@@ -32,7 +34,9 @@ def investigate(config: Config, terminal: Terminal, resumed: str | None, answer:
     return result, interrupted
 
 
-async def _work(config: Config, resumed: str | None, answer: dict[str, Any] | None, on_event: OnEvent) -> tuple[Result, bool]:
+async def _work(
+    config: Config, resumed: str | None, answer: dict[str, Any] | None, on_event: OnEvent, *, rewrite: bool = False
+) -> tuple[Result, bool]:
     """The first Ctrl-C stops after the running step, the second at once; both can be resumed."""
     control, agent, signals = RunControl(), Agent(config), 0
     task = asyncio.current_task()
@@ -50,7 +54,9 @@ async def _work(config: Config, resumed: str | None, answer: dict[str, Any] | No
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, interrupted)
     try:
-        if resumed:
+        if resumed and rewrite:
+            result = await agent.arewrite(resumed, on_event=on_event, control=control)
+        elif resumed:
             result = await agent.aresume(resumed, answer=answer, on_event=on_event, control=control)
         else:
             result = await agent.arun(on_event=on_event, control=control)

@@ -338,6 +338,15 @@ class Config(_Part):
         named = {variable for model in models if (variable := model.key_variable)}
         return tuple(value for name, value in os.environ.items() if value and (name in named or _SECRET_VARIABLE.fullmatch(name)))
 
+    def unused(self) -> list[str]:
+        """What is said of a model that has no host: told, not obeyed."""
+        told = []
+        for where, model in {"model": self.model, **{f"roles.{role}": model for role, model in self.roles.items()}}.items():
+            given = _of_a_host(model)
+            if "provider" in model.model_fields_set and model.provider == "extractive" and given:
+                told.append(f"{where}: {', '.join(given)} not used: provider 'extractive' has no language model and no host")
+        return told
+
     def public(self) -> dict[str, Any]:
         """The settings as plain JSON, without secrets; `from_mapping` reads them back."""
         return cast(dict[str, Any], _redacted(self.model_dump(mode="json", exclude_unset=True), Redactor()))
@@ -402,8 +411,17 @@ def _mcp_faults(where: str, server: McpConfig) -> list[Fault]:
     ]
 
 
+def _of_a_host(model: ModelConfig) -> list[str]:
+    """What is given that a model without a host has no use for."""
+    return [name for name in ("base_url", "name", "api_key_env", "params", "like") if getattr(model, name)]
+
+
 def _model_faults(where: str, model: ModelConfig) -> list[Fault]:
     faults = []
+    if "provider" not in model.model_fields_set and (given := _of_a_host(model)):
+        hosts = ", ".join(name for name in PROVIDERS if name != "extractive")
+        what = f"missing, though {given[0]} is given: one of {hosts}; openai is any OpenAI-compatible host"
+        faults.append(Fault(f"{where}.provider", what))
     if model.provider != "extractive" and not model.name:
         faults.append(Fault(f"{where}.name", f"missing: the model's name as {model.provider} calls it"))
     window, output = model.window_tokens, model.max_output_tokens

@@ -10,6 +10,26 @@ import yaml
 from research_agent.config_faults import ConfigError, not_allowed
 
 
+class _Twice(Exception):
+    """A key that stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML itself would take the last of two equal keys and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    first = lines[key.value]
+                    where = f"lines {first} and {line}" if first != line else f"line {line}"
+                    raise _Twice(f"{key.value}: given twice, in {where}; once is allowed")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def read_file(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
@@ -18,7 +38,9 @@ def read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; a YAML file is wanted") from error
     try:
-        mapping = yaml.safe_load(raw)
+        mapping = yaml.load(raw, _Loader)  # noqa: S506 - a SafeLoader
+    except _Twice as error:
+        raise ConfigError(f"{path}: {error}") from error
     except yaml.MarkedYAMLError as error:
         at = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}: not YAML{at}: {error.problem}") from error

@@ -61,11 +61,6 @@ class Run:
             raise RunError(f"{path}: not a run's record")
         return record
 
-    def steps_before(self) -> int:
-        """Of a fork: the steps that were made before it began."""
-        parent = self.read().get("parent") or {}
-        return int(parent.get("step", 0))
-
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
         path = self.folder / RECORD
@@ -148,8 +143,8 @@ def now() -> str:
 
 def create(out: Path, question: str, **record: Any) -> Run:
     """A new run's folder, with its record."""
-    with built(out, question) as run:
-        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
+    with built(out, question, **record) as run:
+        pass
     return Run(out.resolve() / run.id)
 
 
@@ -159,13 +154,14 @@ def new_id(question: str) -> str:
 
 
 @contextmanager
-def built(out: Path, question: str) -> Iterator[Run]:
+def built(out: Path, question: str, **record: Any) -> Iterator[Run]:
     """A run's folder to be filled, under its id but out of sight; it is in `out` when this ends well, and gone when it does not."""
     hidden = out.resolve() / f".{secrets.token_hex(4)}.{_UNFINISHED}"
     run = Run(hidden / new_id(question))
     try:
         run.folder.mkdir(parents=True, mode=0o700)  # what was read may be private
         run.assets.mkdir()
+        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
         _sweep(out)
         yield run
         os.replace(run.folder, hidden.parent / run.id)
@@ -200,9 +196,3 @@ def runs(out: Path) -> list[Run]:
     if not out.is_dir():
         return []
     return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and (folder / RECORD).is_file()]
-
-
-def forget(run: Run) -> None:
-    """Deletes a run's folder, whole."""
-    with run.lock():
-        shutil.rmtree(run.folder)

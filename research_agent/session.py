@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import traceback
@@ -19,15 +20,17 @@ from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
 from research_agent import checkpoint_file
-from research_agent.config import Config
+from research_agent.config import Config, ConfigError
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.history.making import steps_before
+from research_agent.history.recorder import opened_recorder
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
-from research_agent.memory.embedders import choose
+from research_agent.memory.embedders import Choice, choose
 from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
@@ -58,19 +61,23 @@ class Result:
 class Session:
     """Works on one run until it ends, is stopped, or waits for a person."""
 
-    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
-        self._run, self._config, self._control = run, config, control
+    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
+        self._run, self._config, self._control, self._embedder = run, config, control, embedder
         self._redact = Redactor(config.secrets(*(config.model_for(role) for role in config.played)))
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
+        self._deaf = False
         self._started = time.monotonic()
         self._seconds_before = 0.0
+        self._steps_before = steps_before(run)
         self._state: ResearchState = {}
         self._slot = Slot(run)
 
-    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
+    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
+
+        `answer` is to a plan that waits; `rewrite` asks the writer once more, of a run that has ended.
 
         LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
         """
@@ -89,7 +96,7 @@ class Session:
             self._run.tidy()
             self._run.update(status="running", reason="", config=self._config.public())
             try:
-                return await self._work(resumed, answer)
+                return await self._work(resumed, answer, rewrite)
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
                 text = str(error) if known else f"{type(error).__name__}: {error}"
@@ -99,20 +106,19 @@ class Session:
                 self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
                 return self._ended(self._state, "failed", reason, None, "")
 
-    async def _work(self, resumed: bool, answer: dict[str, Any] | None) -> Result:
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool) -> Result:
         async with AsyncExitStack() as stack:
             checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
             archive = await stack.enter_async_context(self._archive())
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            state = await graph.aget_state(thread)
-            before = cast(ResearchState, state.values)
+            at, before, again = await self._reopened(graph, thread, self._context(archive, tools), rewrite)
             self._seconds_before = before.get("seconds", 0.0)
-            context = self._context(archive, tools)
-            if not state.next and not _still_stopped(before, context):
-                await self._reopen(graph, thread, before)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
+            recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
+            how = "answer" if answer is not None else "state" if before else "question"
+            context = recorder.began(at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, **again)
             self._state = before
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -126,13 +132,27 @@ class Session:
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
             return self._finish(values, archive, drained)
 
-    async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, before: ResearchState) -> None:
-        """A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing."""
-        if before.get("stopped"):
-            left = any(item["status"] == "open" for item in before["plan"])
-            await graph.aupdate_state(
-                thread, {"stopped": "", "report": {}}, as_node="open" if left or not before.get("reviews") else "review"
-            )
+    async def _reopened(
+        self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
+    ) -> tuple[int | None, ResearchState, dict[str, Any]]:
+        """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
+
+        A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
+        """
+        state = await graph.aget_state(thread)
+        values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
+        self._seconds_before = values.get("seconds", 0.0)
+        again: dict[str, Any] = {}
+        if rewrite:
+            as_node = "investigate" if values.get("stopped") else "review"
+            again["reopened"] = {"values": {"report": {}}, "as_node": as_node}
+        elif values.get("stopped") and not state.next and not _still_stopped(values, context):
+            left = any(item["status"] == "open" for item in values["plan"])
+            as_node = "open" if left or not values.get("reviews") else "review"
+            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
+        if reopened := again.get("reopened"):
+            await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
+        return at, values, again
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
@@ -147,9 +167,8 @@ class Session:
 
     @asynccontextmanager
     async def _archive(self) -> AsyncIterator[Archive]:
-        wanted = self._config.memory.embedder
-        choice = choose(wanted, api_key=self._config.embedder_key())
-        if choice.embedder is None and wanted == "auto":
+        choice = self._embedder
+        if choice.embedder is None and self._config.memory.embedder == "auto":
             self._emit({"type": "warning", "text": choice.reason})
         archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
         try:
@@ -159,6 +178,8 @@ class Session:
 
     def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
+        for text in config.unused():
+            self._emit({"type": "warning", "text": text})
         for name in sorted({model.name for model in models.values() if not model.priced}):
             self._emit({"type": "warning", "text": f"the prices of {name} are not known, so limits.usd cannot hold: set model.prices"})
         return Context(
@@ -166,9 +187,7 @@ class Session:
             models=models,
             tools=tools,
             archive=archive,
-            limits=Limits(
-                usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._run.steps_before()
-            ),
+            limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._steps_before),
             clock=self._clock,
             now=now,
             redact=self._redact,
@@ -184,7 +203,8 @@ class Session:
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
         draft, stopped = state.get("report") or None, self._with_remedy(state)
         if drained:
-            draft, stopped = None, f"stopped; research-agent resume {self._run.id} goes on"
+            noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
+            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"
@@ -239,7 +259,7 @@ class Session:
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
         tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        steps = max(0, state.get("step", 0) - self._run.steps_before())
+        steps = max(0, state.get("step", 0) - self._steps_before)
         counts = {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,
@@ -261,7 +281,20 @@ class Session:
             self._warnings.append(event["text"])
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
-        self._tell(event)
+        try:
+            self._tell(event)
+        except Exception as error:  # noqa: BLE001 - whoever looks on is anyone's code: its fault is no reason to lose a run
+            if not self._deaf:
+                self._deaf = True
+                self._emit({"type": "warning", "text": f"on_event failed at {event['type']!r}: {type(error).__name__}: {error}"})
+
+
+async def chosen(config: Config) -> Choice:
+    """The embedder, before anything is made or asked. Raises ConfigError for one that is named and not here."""
+    try:
+        return await asyncio.to_thread(choose, config.memory.embedder, api_key=config.embedder_key())
+    except EmbedderUnavailable as error:
+        raise ConfigError(f"memory.embedder: {config.memory.embedder!r} cannot be had: {error}; allowed: auto, none, onnx, ...") from error
 
 
 def _still_stopped(state: ResearchState, context: Context) -> bool:

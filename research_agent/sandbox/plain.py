@@ -6,16 +6,19 @@ What is the same as in the sandbox: a fresh interpreter, a working directory who
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from research_agent.sandbox.bubblewrap import Limits, Ran, clipped, files_of
 
+_PR_SET_PDEATHSIG = 1
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -37,6 +40,7 @@ async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=_bound_to_this_process(),
         )
         assert process.stdout is not None  # noqa: S101 -- for the type
         assert process.stderr is not None  # noqa: S101
@@ -56,6 +60,20 @@ async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
     changed = tuple(sorted(name for name, state in after.items() if before.get(name) != state))
     status = status if status >= 0 else 128 - status
     return Ran(status=status, stdout=stdout, stderr=stderr, stopped=stopped, files=changed, seconds=time.monotonic() - started)
+
+
+def _bound_to_this_process() -> Callable[[], None] | None:
+    """What the child does before it becomes the code: asks the kernel to end it with us, however we end."""
+    if sys.platform != "linux":
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def bound() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before it was asked
+            os._exit(1)
+
+    return bound
 
 
 def _prepared(folder: Path) -> Path:
