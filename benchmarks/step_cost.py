@@ -72,7 +72,6 @@ def stored(folder: Path) -> list[tuple[str, int]]:
     inside = [
         ("  of it, states", db.execute("SELECT sum(length(checkpoint) + length(metadata)) FROM checkpoints").fetchone()[0]),
         ("  of it, writes of tasks", db.execute("SELECT sum(length(value)) FROM writes").fetchone()[0]),
-        ("  its largest state", db.execute("SELECT max(length(checkpoint)) FROM checkpoints").fetchone()[0]),
     ]
     db.close()
     return [rows[0], *inside, *rows[1:], ("vectors", vectors)]

@@ -52,11 +52,12 @@ NO_LIMIT = Purse()
 def purse(context: Context, state: ResearchState, usage: Usage, role: Role) -> Purse:
     """Of the limit, what is left for `role`: the writer may have all of it, the others leave what the report needs."""
     factor, window = _factor(context, state, role), state.get("window") if role == "investigator" else None
+    calibration = state.get("calibration", 1.0) if role == "investigator" else 1.0
     left_usd, met = context.limits.usd - usage["usd"], usage["calls"] > 0
     if role == "writer":
-        return Purse(left_usd, factor, met=met)
+        return Purse(left_usd, factor, calibration, met=met)
     usual_usd = usage["usd"] / max(1, usage["calls"])
-    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, usual_usd=usual_usd, window_tokens=window, met=met)
+    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, calibration, usual_usd, window, met)
 
 
 def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:

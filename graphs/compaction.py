@@ -14,7 +14,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
-from research_agent.memory import Segment, best_passages, estimate_tokens
+from research_agent.memory import best_passages, estimate_tokens
 from research_agent.memory.clip import head
 
 from . import prompts
@@ -33,9 +33,11 @@ from .window import (
     load,
     message_tokens,
     newest_tokens,
+    read_before,
     shown,
     written,
 )
+from .window import handles as listed
 
 SUMMARY_TOKENS = 600
 """Of what a summarizing role may say, where there is one."""
@@ -130,13 +132,9 @@ class _Block:
 
     def handles(self, live: frozenset[str]) -> str:
         """The newest documents that left, by title."""
-        seen: dict[str, str] = {}
-        for segment in self._archive.find(kind="observation", newest=3 * HANDLES):  # a page and what a search showed of it are one
-            if segment.id not in live and (segment.title or segment.url):
-                seen[segment.url or segment.id] = f"{segment.handle} {_title(segment)}"
-        lines = list(seen.values())[-HANDLES:]
+        lines = read_before(self._archive, live)
         while lines:
-            text = "Read before, a `recall` away:\n" + "\n".join(lines)
+            text = listed(lines)
             if estimate_tokens(text) <= self.limit:
                 return self.fitted(text)
             lines = lines[len(lines) // 2 + 1 :]
@@ -155,10 +153,6 @@ class _Block:
                 return self.fitted(text)
             passages.remove(min(passages, key=lambda passage: passage.score))
         return ""
-
-
-def _title(segment: Segment) -> str:
-    return prompts.defuse(" ".join((segment.title or segment.url).split()))[:100]
 
 
 def _answers(plan: Sequence[SubQuestion]) -> str:

@@ -9,9 +9,27 @@ from dataclasses import dataclass, replace
 
 from research_agent.memory import estimate_tokens
 
-_TAG = re.compile(r"<(?=/?document\b)", re.IGNORECASE)
-_TEMPLATE = re.compile(
-    r"<(?=[|｜]|/?(?:think|tool_calls?|tool_response|tool_result|function_calls?|system|im_start|im_end|bos|eos|s)>)", re.IGNORECASE
+_UNSEEN = "[\x00-\x08\x0b-\x1f\x7f\u00ad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]*"
+"""What may stand between the letters of a tag without being seen."""
+_SMUGGLED = re.compile("[\U000e0000-\U000e0fff]")
+"""Letters that no screen shows and a tokenizer reads."""
+
+
+def tags(names: str, *, end: str = r"\b") -> re.Pattern[str]:
+    """The bracket that opens or closes a tag of these names (`a|b`), unseen characters and wide brackets or not."""
+    spelled = "|".join(_UNSEEN.join(map(re.escape, name)) for name in names.split("|"))
+    return re.compile(rf"[<＜﹤](?={_UNSEEN}(?:[/／]{_UNSEEN}\s*)?(?:{spelled}){end})", re.IGNORECASE)
+
+
+_TAG = tags("document")
+_TEMPLATES = (
+    tags(
+        "think|thinking|reasoning|tool_call|tool_calls|tool_response|tool_result|function_call|function_calls|function_results|system"
+        "|assistant|im_start|im_end|start_of_turn|end_of_turn|bos|eos|s",
+        end=_UNSEEN + "[>＞]",
+    ),
+    re.compile(rf"<(?={_UNSEEN}[|｜])"),
+    re.compile(r"<(?=</?SYS>>)|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|AVAILABLE_TOOLS|TOOL_RESULTS)\])"),
 )
 """What chat templates mark turns, reasoning and tool calls with: a self-hosted server reads it as that, wherever it stands."""
 _BLOCK = re.compile(r"<document (?P<attrs>[^>]*)>\n(?P<text>.*?)\n</document>", re.DOTALL)
@@ -28,6 +46,8 @@ class Shown:
     text: str
     title: str = ""
     url: str = ""
+    run: str = ""
+    """The earlier run that read it, where it was not this one."""
     step: int | None = None
     more_tokens: int = 0
     """How much of the document is not shown; `recall(handle)` brings it."""
@@ -41,7 +61,7 @@ def render(blocks: Iterable[Shown]) -> str:
 
 
 def _render(block: Shown) -> str:
-    attrs = {"handle": block.handle, "title": block.title, "url": block.url}
+    attrs = {"handle": block.handle, "title": block.title, "url": block.url, "run": block.run}
     if block.step is not None:
         attrs["step"] = str(block.step)
     if block.more_tokens:
@@ -53,7 +73,15 @@ def _render(block: Shown) -> str:
 
 def defuse(text: str) -> str:
     """Text that cannot end its block, nor the turn it stands in. Its words stay."""
-    return _TEMPLATE.sub("< ", _TAG.sub("< ", text))
+    text = _SMUGGLED.sub("", text)
+    for pattern in (_TAG, *_TEMPLATES):
+        text = pattern.sub(apart, text)
+    return text
+
+
+def apart(bracket: re.Match[str]) -> str:
+    """A bracket that opens nothing."""
+    return f"{bracket.group()} "
 
 
 def cut(text: str, clip: Callable[[str, int], str], budget_tokens: int) -> str:
@@ -89,6 +117,7 @@ def _parse(match: re.Match[str]) -> Shown:
         handle=attrs.get("handle", ""),
         title=attrs.get("title", ""),
         url=attrs.get("url", ""),
+        run=attrs.get("run", ""),
         step=int(attrs["step"]) if "step" in attrs else None,
         more_tokens=int(attrs.get("more_tokens", 0)),
         trust=attrs.get("trust", "untrusted"),

@@ -142,6 +142,8 @@ class Document:
     title: str = ""
     retrieved_at: str = ""
     """ISO 8601, UTC."""
+    run: str = ""
+    """The earlier run that read it, where it was not this one."""
     origin: str = ""
     """Set by `recall` only: the id of the segment this text already is. It is shown again, not archived again."""
 
@@ -244,7 +246,11 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    earlier: Sequence[str] = ()
+    """Ids of the earlier runs that `recall` reaches too."""
     tape: Tape = field(default=NoTape())
+    assets: Callable[[], Sequence[tuple[str, int, bool]]] = field(default=lambda: ())
+    """What code made so far and a report may show: its path there, the step that made it, and whether it is a figure."""
     slot: Slot | None = None
     """None: a call that is cut is made and paid for again."""
     _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)

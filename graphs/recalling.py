@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from research_agent.memory.segment import Kind, Segment
 from research_agent.memory.tokens import estimate_tokens
 
+from .earlier import from_earlier
 from .observation import Shown, render
 from .ports import Archive, Document, Observation
 
 BUDGET_TOKENS = 2_000
+OF_EARLIER = " It also brings what earlier runs read, told apart by run=; that has a handle, and can be noted and cited like the rest."
 LIVE_SEGMENTS = "live_segments"
 """`config["configurable"]["live_segments"]`: ids of the segments that stand in the prompt already; a topic's recall leaves them out."""
 
@@ -63,8 +65,11 @@ class RecallArgs(BaseModel):
         return int(number[1]) if number else value
 
 
-def recall_tool(archive: Archive, *, budget_tokens: int = BUDGET_TOKENS) -> BaseTool:
-    """What `archive` holds, as much as `budget_tokens` allow. A document's `origin` is the segment it comes from."""
+def recall_tool(archive: Archive, *, budget_tokens: int = BUDGET_TOKENS, earlier: Sequence[Archive] = ()) -> BaseTool:
+    """What `archive` holds, as much as `budget_tokens` allow. A document's `origin` is the segment it comes from.
+
+    One without is what one of the `earlier` runs read, to be archived here: a recall by topic leaves a third of its budget to these.
+    """
 
     async def recall(
         query: str,
@@ -82,8 +87,14 @@ def recall_tool(archive: Archive, *, budget_tokens: int = BUDGET_TOKENS) -> Base
             return _openings(named, [handle for handle in handles if archive.get(handle) is None], budget_tokens)
         kinds: tuple[Kind, ...] = () if kind == "any" else (kind,)
         live = frozenset(config.get("configurable", {}).get(LIVE_SEGMENTS, ()))
-        passages = await archive.recall(query, budget_tokens=budget_tokens, kinds=kinds, source=source, since_step=since_step, exclude=live)
-        if not passages:
+        own_tokens = budget_tokens * 2 // 3 if earlier else budget_tokens
+        passages = await archive.recall(query, budget_tokens=own_tokens, kinds=kinds, source=source, since_step=since_step, exclude=live)
+        others = (
+            []
+            if since_step
+            else await from_earlier(archive, earlier, query, kinds=kinds, source=source, budget_tokens=budget_tokens - own_tokens)
+        )
+        if not passages and not others:
             narrowed = _narrowed(kind, source, since_step)
             besides = " besides what you see already" if live else ""
             if handles:
@@ -92,18 +103,28 @@ def recall_tool(archive: Archive, *, budget_tokens: int = BUDGET_TOKENS) -> Base
                 said = f"Nothing in memory about {query!r}{narrowed}{besides}. Try other words, or search for it."
             return said, Observation(summary="nothing recalled")
         found = [(passage.segment, _with_quote(archive, passage.segment, passage.text)) for passage in passages]
-        return _observation(found, f"{len(found)} recalled")
+        return _with(others, *_observation(found, f"{len(found)} recalled"))
 
     return StructuredTool.from_function(
         coroutine=recall,
         name="recall",
         description=(
             "Bring back what you thought and read earlier in this investigation, by topic or by handle. Earlier steps leave the "
-            "conversation but are kept here; look here before you search for something again."
+            "conversation but are kept here; look here before you search for something again." + (OF_EARLIER if earlier else "")
         ),
         args_schema=RecallArgs,
         response_format="content_and_artifact",
     )
+
+
+def _with(others: Sequence[tuple[Document, str]], text: str, own: Observation) -> tuple[str, Observation]:
+    """Beside what this run knows, what earlier ones read."""
+    if not others:
+        return text, own
+    blocks = [Shown(handle="", text=passage, title=document.title, url=document.url, run=document.run) for document, passage in others]
+    summary = f"{own.summary}, {len(others)} of earlier runs" if own.documents else f"{len(others)} recalled of earlier runs"
+    documents = (*own.documents, *(document for document, _ in others))
+    return "\n".join(filter(None, (text, render(blocks)))), Observation(documents=documents, summary=summary)
 
 
 def _handles(query: str) -> list[str]:
@@ -168,7 +189,7 @@ def _observation(found: Sequence[tuple[Segment, str]], summary: str) -> tuple[st
     blocks: list[Shown] = []
     for segment, text in found:
         read = segment.kind == "observation"  # only what was read has a handle, and can be cited
-        title = (segment.title or segment.tool) if read else f"your {segment.kind}"
+        title = segment.title or (segment.tool if read else f"your {segment.kind}")
         documents.append(
             Document(
                 text=text,
@@ -184,6 +205,7 @@ def _observation(found: Sequence[tuple[Segment, str]], summary: str) -> tuple[st
                 text=text,
                 title=title,
                 url=segment.url,
+                run=segment.earlier_run,
                 step=segment.step,
                 trust=segment.trust,
             )

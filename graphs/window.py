@@ -188,6 +188,7 @@ def shown(segment: Segment, text: str, *, more_tokens: int = 0) -> Shown:
         handle="" if own else segment.handle,
         title=segment.title or (f"your {segment.kind} at step {segment.step}" if own else segment.tool),
         url=segment.url,
+        run=segment.earlier_run,
         step=segment.step,
         more_tokens=more_tokens,
         trust=segment.trust,
@@ -217,6 +218,19 @@ def findings_within(archive: Archive, budget_tokens: int, *, quoted: str | None 
     if len(kept) == len(bare) or budget_tokens < LEFT_OUT_TOKENS:
         return kept
     return [prompts.findings_left_out(len(bare) - len(kept)), *kept]
+
+
+def read_before(archive: Archive, live: frozenset[str]) -> list[str]:
+    """A line for each of the newest documents without what is live: its handle and title."""
+    seen: dict[str, str] = {}
+    for segment in archive.find(kind="observation", newest=3 * HANDLES):  # a page and what a search showed of it are one
+        if segment.id not in live and (segment.title or segment.url):
+            seen[segment.url or segment.id] = f"{segment.handle} {prompts.defuse(' '.join((segment.title or segment.url).split()))[:100]}"
+    return list(seen.values())[-HANDLES:]
+
+
+def handles(lines: Sequence[str]) -> str:
+    return "Read before, a `recall` away:\n" + "\n".join(lines) if lines else ""
 
 
 def _findings(archive: Archive) -> list[tuple[Segment, str]]:

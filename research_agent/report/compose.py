@@ -12,6 +12,7 @@ from research_agent.report import html
 from research_agent.report.audit import Judgement, judge, nearest, plain
 from research_agent.report.citations import ANCHOR, TOKEN, Book, bare, numbered, places
 from research_agent.report.draft import Draft, read
+from research_agent.report.figures import FIGURE, Gallery, judged
 from research_agent.report.inert import block, clean, line
 from research_agent.report.model import Checked, Found, Investigation, Report
 from research_agent.report.page import Listed, Page, quoted
@@ -39,7 +40,8 @@ class _Composer:
     def __init__(self, investigation: Investigation) -> None:
         self.of = investigation
         self.book = Book(investigation.lookup)
-        self.draft = read(investigation, self.book)
+        self.gallery = Gallery(investigation.assets)
+        self.draft = read(investigation, self.book, self.gallery)
         self.judged: dict[str, Judgement] = {}
 
     def report(self) -> Report:
@@ -47,12 +49,12 @@ class _Composer:
         numbers = self._numbers(draft)
         number_of = {place: numbers[_key(segment)] for place, segment in enumerate(self.book.passages) if _key(segment) in numbers}
         tokens = page.markdown()
-        markdown = _finished(tokens, number_of)
+        markdown = self.gallery.markdown(_finished(tokens, number_of))
         sources, findings = self._tables(draft, numbers)
         return Report(
             markdown=markdown,
-            answer=numbered(block(page.answer), number_of, _bracketed),
-            html=html.render(tokens, self.of.question, number_of),
+            answer=FIGURE.sub("", numbered(block(page.answer), number_of, _bracketed)),
+            html=html.render(tokens, self.of.question, number_of, lambda body: self.gallery.html(body, self.of.data_of)),
             sources=sources,
             findings=findings,
             audit=tuple(self._checked(sentence, number_of) for sentence in self._sentences(draft)),
@@ -120,6 +122,7 @@ class _Composer:
             answer=draft.answer,
             sections=[(section.heading, section.text) for section in draft.sections],
             sources=self._listed(draft, quotes=extras.quotes),
+            files=_capped(self.gallery.files("\n".join(draft.texts))) if extras.details else (),
             flags=_capped(flags),
             failures=_capped(failures),
             footer=self._footer() if extras.footer and draft.written else "",
@@ -150,6 +153,8 @@ class _Composer:
                 "1 citation named a source that was never read and was" if one else f"{count} citations named sources never read and were"
             )
             notes.append(f"{named} removed.")
+        if count := len(self.gallery.struck):
+            notes.append(f"{_plural(count, 'picture or file')} that no code of this run made {'was' if count == 1 else 'were'} removed.")
         if draft.cut:
             notes.append(f"Shortened to {self.of.max_words} words.")
         if not self.of.extractive and draft.written:
@@ -188,7 +193,8 @@ class _Composer:
         return tuple(quote for quote in noted if quote.strip() and _flat(quote) not in text)
 
     def _sentences(self, draft: Draft) -> list[str]:
-        return [sentence for text in draft.texts for sentence in split(text) if _says_something(sentence)]
+        found = (judged(sentence) for text in draft.texts for sentence in split(text))
+        return [sentence for sentence in found if _says_something(sentence)]
 
     def _judge(self, sentence: str) -> Judgement:
         if sentence not in self.judged:
@@ -198,20 +204,20 @@ class _Composer:
         return self.judged[sentence]
 
     def _checked(self, sentence: str, number_of: dict[int, int]) -> Checked:
-        judged = self._judge(sentence)
+        found = self._judge(sentence)
         sources = tuple(dict.fromkeys(number_of[place] for place in places(sentence)))
-        return Checked(plain(sentence), sources, judged.verdict, judged.missing, judged.evidence)
+        return Checked(plain(sentence), sources, found.verdict, found.missing, found.evidence)
 
     def _flags(self, draft: Draft) -> list[str]:
         if self.of.extractive:
             return []
         flags = []
         for sentence in self._sentences(draft):
-            judged = self._judge(sentence)
+            found = self._judge(sentence)
             start = line(_start(plain(sentence)))
-            if judged.missing:
-                flags.append(f"“{start}”: what it cites does not name {line(', '.join(judged.missing))}.")
-            elif judged.verdict == "unsupported":
+            if found.missing:
+                flags.append(f"“{start}”: what it cites does not name {line(', '.join(found.missing))}.")
+            elif found.verdict == "unsupported":
                 flags.append(f"“{start}”: what it cites has few of its words.")
         return flags
 
@@ -264,7 +270,8 @@ def _bracketed(number: int) -> str:
 
 def _count(page: Page) -> int:
     """Words of the page as it will be written; a citation is one wherever it stands apart, whatever its number."""
-    return len(ANCHOR.sub("", TOKEN.sub("[1]", page.markdown())).split())
+    text = FIGURE.sub("![Figure 1](assets/figure.png)", page.markdown())
+    return len(ANCHOR.sub("", TOKEN.sub("[1]", text)).split())
 
 
 def _key(segment: Segment) -> str:
@@ -297,6 +304,7 @@ def _source_row(number: int, segment: Segment) -> dict[str, Any]:
         "title": segment.title,
         "retrieved_at": segment.retrieved_at,
         "tool": segment.tool,
+        **({"run": segment.earlier_run} if segment.earlier_run else {}),
     }
 
 
