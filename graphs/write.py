@@ -20,8 +20,6 @@ from .observation import Shown, render
 from .ports import Context, ModelCallError
 from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion
 
-MARGIN_TOKENS = 200
-"""Of the structured answer's schema, and what stands around the parts of the prompt."""
 SOURCE_WORDS = 12
 """What a source's line in the report takes of `max_words`."""
 
