@@ -80,14 +80,23 @@ def refused(tmp_path: Path, text: str, **more: object) -> str:
         (GOOD + "scrape: {allow_hosts: ['http://127.0.0.1']}", ["scrape.allow_hosts.0", "'http://127.0.0.1'", "host:port"]),
         (GOOD + "python: {enabled: maybe}", ["python.enabled", "'maybe'", "true or false"]),
         (GOOD + "memory: {embedder: openai}", ["memory.embedder", "'openai'", "openai:NAME"]),
-        (GOOD + "memory: {also: [gone]}", ["memory.also", "not built yet"]),
-        (GOOD + "store: {vectors: 'http://h:8000'}", ["store.vectors", "'http://h:8000'", "null"]),
+        (GOOD + "memory: {also: [gone]}", ["memory.also", "the id or the folder of an earlier run"]),
+        (GOOD + "store: {vectors: 'chroma'}", ["store.vectors", "'chroma'", "null", "http://127.0.0.1:8000"]),
+        (GOOD + "store: {checkpoints: sqlite}", ["store.checkpoints", "'sqlite'", "null", "postgresql://"]),
+        (GOOD + "store: {checkpoints: 'mysql://me:s3cr3t@h/d'}", ["store.checkpoints", "(not shown)", "postgresql://"]),
+        (GOOD + "store: {checkpoints: 'postgresql://h/d?password=hush'}", ["store.checkpoints", "(not shown)", "PGPASSWORD"]),
+        (GOOD + "store: {checkpoints: 'postgresql://'}", ["store.checkpoints", "postgresql://"]),
+        (GOOD + "store: {password_env: NO_SUCH_VARIABLE}", ["store.password_env", "NO_SUCH_VARIABLE", "not set"]),
         (GOOD + "report: {formats: [pdf]}", ["report.formats.0", "'pdf'", "md, html"]),
         (GOOD + "report: {max_words: 0}", ["report.max_words", "0", "50 or more"]),
         (GOOD + "approve_plan: 'no'", ["approve_plan", "'no'", "true or false"]),
         (GOOD + "guards: {loops: 1}", ["guards.loops", "1", "true or false"]),
         (GOOD + "cache: 7", ["cache", "7", "folder"]),
         (GOOD + "1: 2", ["1", "no such key"]),
+        (GOOD + "limits: {usd: 1}\nlimits: {usd: 2}", ["limits: given twice, in lines 3 and 4"]),
+        (GOOD + "limits:\n  usd: 1\n  steps: 5\n  usd: 2", ["usd: given twice, in lines 4 and 6"]),
+        (GOOD + "model: {base_url: 'http://127.0.0.1:8000/v1'}", ["model.provider: missing, though base_url is given", "vllm"]),
+        (GOOD + "roles: {writer: {name: x}}", ["roles.writer.provider: missing, though name is given"]),
     ],
 )
 def test_a_bad_config_is_told_in_one_line_with_key_value_and_what_is_allowed(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -105,6 +114,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\x00\xff\xfe\x80 question")
     with pytest.raises(ConfigError, match="not YAML"):
         Config.load(tmp_path / "binary.yaml")
+
+
+def test_of_a_list_and_its_entry_the_entry_is_told(tmp_path: Path) -> None:
+    assert refused(tmp_path, "question: Why?\nsearch: {providers: [google]}").count("search.providers") == 1
+    assert refused(tmp_path, GOOD + "report: {formats: [pdf]}").count("report.formats") == 1
+
+
+def test_what_a_model_without_a_host_has_no_use_for_is_told(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD + "model: {provider: extractive, base_url: 'http://127.0.0.1:8000/v1'}")
+    assert config.unused() == ["model: base_url not used: provider 'extractive' has no language model and no host"]
+    assert load(tmp_path, GOOD).unused() == []
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:

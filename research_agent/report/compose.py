@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -109,7 +110,7 @@ class _Composer:
 
     def _page(self, draft: Draft, extras: _Extras) -> Page:
         flags = self._flags(draft)
-        failures = [f"step {f['step']}, {line(f['what'])}: {line(f['reason'][:300])}" for f in self.of.failures]
+        failures = [f"step {f['step']}, {line(f['what'])}: {line(self._without_handles(f['reason'])[:300])}" for f in self.of.failures]
         notes = self._notes(draft)
         if not extras.details:
             notes += [f"{_plural(len(flags), 'sentence')} to check against the sources."] if flags else []
@@ -127,11 +128,21 @@ class _Composer:
             footer=self._footer() if extras.footer and draft.written else "",
         )
 
+    def _without_handles(self, reason: str) -> str:
+        """A tool's error as a reader of the report understands it: a handle is the source's title or address."""
+
+        def name(match: re.Match[str]) -> str:
+            segment = self.of.lookup(match[1])
+            return f"“{segment.title or segment.url}”" if segment and (segment.title or segment.url) else match[0]
+
+        without_hint = re.sub(r", such as S\d+,?", "", reason)
+        return re.sub(r"\[?\b(S\d{3,})\b\]?", name, without_hint)
+
     def _notes(self, draft: Draft) -> list[str]:
         notes = []
         if self.of.status != "complete":
-            open_questions = "; ".join(line(item["question"]) for item in self.of.plan if item["status"] == "open")
-            still = f" Still open: {open_questions}" if open_questions else ""
+            open_questions = [line(item["question"]) for item in self.of.plan if item["status"] == "open"]
+            still = f" Still open: {_ended(open_questions)}" if open_questions else ""
             reason = line(self.of.reason.rstrip(". ") or "no reason was given")
             notes.append(f"**{self.of.status.capitalize()}**: {reason}.{still}")
         if self.of.extractive and draft.written:
@@ -227,6 +238,11 @@ def _fewer(text: str, excess: int) -> str:
     return " ".join(words[: max(1, len(words) - excess)]) + " …"
 
 
+def _ended(texts: Sequence[str]) -> str:
+    """Each with an end of its own: `What is it? And why?`, `The length. The weight.`"""
+    return " ".join(text if text.endswith((".", "?", "!", "…", "。", "？", "！")) else f"{text}." for text in texts)
+
+
 def _says_something(sentence: str) -> bool:
     """A sentence, not a heading, a table's head or a word of ours."""
     return TOKEN.search(sentence) is not None or (len(plain(sentence).split()) > 3 and not sentence.startswith(("|", "**", "```", "~~~")))
@@ -288,6 +304,7 @@ def _source_row(number: int, segment: Segment) -> dict[str, Any]:
         "title": segment.title,
         "retrieved_at": segment.retrieved_at,
         "tool": segment.tool,
+        **({"run": segment.earlier_run} if segment.earlier_run else {}),
     }
 
 

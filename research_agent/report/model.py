@@ -73,7 +73,7 @@ class Report:
     answer: str
     """The short answer as it stands in the Markdown, its citations numbered."""
     sources: tuple[dict[str, Any], ...]
-    """`number, id, url, title, retrieved_at, tool`: those cited first, then those of findings only."""
+    """`number, id, url, title, retrieved_at, tool`, and `run` where an earlier one read it: those cited first, then findings' only."""
     findings: tuple[dict[str, Any], ...]
     """`id, claim, quote, source, sub_question`; source is a number."""
     audit: tuple[Checked, ...]

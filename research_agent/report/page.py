@@ -76,6 +76,8 @@ def _reference(segment: Segment, folder: str) -> str:
         parts.append(line(place))
     if segment.retrieved_at:
         parts.append(f"retrieved {line(segment.retrieved_at[:10])}")
+    if segment.earlier_run:
+        parts.append(f"read by the earlier run {line(segment.earlier_run)}")
     return ", ".join(parts)
 
 

@@ -8,17 +8,19 @@ network and this run's own files included; and where there is no /proc (macOS) m
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from research_agent.sandbox.watch import Limits, Ran, changed, clipped, tidied, tree, watch
 
+_PR_SET_PDEATHSIG = 1
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _LAUNCH = """\
 import json, os, sys
@@ -55,6 +57,7 @@ async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=_bound_to_this_process(),
         )
         assert process.stdout is not None  # noqa: S101 -- for the type
         assert process.stderr is not None  # noqa: S101
@@ -105,6 +108,20 @@ def _ended(pid: int) -> Iterator[None]:
                 os.kill(left, signal.SIGKILL)
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+
+
+def _bound_to_this_process() -> Callable[[], None] | None:
+    """What the child does before it becomes the code: asks the kernel to end it with us, however we end."""
+    if sys.platform != "linux":
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def bound() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before it was asked
+            os._exit(1)
+
+    return bound
 
 
 def _prepared(folder: Path) -> Path:

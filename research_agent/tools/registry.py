@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ class Parts:
     config: Config
     run: Run
     archive: Archive
+    earlier: Sequence[Archive]
     web: Web
     pages: PageReader
     browser: Browser | None
@@ -74,7 +75,7 @@ def _python(parts: Parts) -> BaseTool:
 def _recall(parts: Parts) -> BaseTool:
     from research_agent.tools.recall import recall_tool
 
-    return recall_tool(parts.archive)
+    return recall_tool(parts.archive, earlier=parts.earlier)
 
 
 def _note(parts: Parts) -> BaseTool:
@@ -93,8 +94,13 @@ TOOLS: dict[str, Callable[[Parts], BaseTool]] = {
 
 
 @asynccontextmanager
-async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[[Event], None]) -> AsyncIterator[tuple[BaseTool, ...]]:
-    """The run's tools, their clients open. The search folder is indexed first, with its progress as events. Raises SearchFailed."""
+async def open_tools(
+    config: Config, archive: Archive, run: Run, emit: Callable[[Event], None], *, earlier: Sequence[Archive] = ()
+) -> AsyncIterator[tuple[BaseTool, ...]]:
+    """The run's tools, their clients open. The search folder is indexed first, with its progress as events. Raises SearchFailed.
+
+    `earlier` are archives that may be recalled from.
+    """
     from research_agent.search.folder import FolderSearch
     from research_agent.search.health import Providers
     from research_agent.search.registry import PROVIDERS, SearchOptions
@@ -127,6 +133,7 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
             config=config,
             run=run,
             archive=archive,
+            earlier=earlier,
             web=web,
             pages=pages,
             browser=browser,

@@ -1,0 +1,296 @@
+"""What was, by the commands: one step, the plan, the list, a replay, a fork, a run forgotten."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from research_agent import cli
+from research_agent.history.listing import Row, age, rows
+from research_agent.history.plan_file import PlanError, read_plan, write_plan
+from research_agent.runs import Run, create
+from research_agent.terminal.runs import listed
+
+ROOT = Path(__file__).resolve().parents[1]
+HOSTILE = "The fee is 7 crowns\x1b]0;owned\x07\x1b[2J\x9b31m\u202e, it says here."
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*args: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["research-agent", *args])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with documents, a config, and a finished run in `runs`."""
+    where = tmp_path_factory.mktemp("kept")
+    (where / "docs").mkdir()
+    (where / "docs" / "fee.md").write_text(f"# The fee of the ferry\n\n{HOSTILE} The ferry crosses at noon.\n")
+    (where / "docs" / "ferry.md").write_text("# The ferry\n\nThe ferry of Quell crosses the lake at noon and carries nine horses.\n")
+    (where / "config.yaml").write_text(
+        "question: What is the fee of the ferry, and what does the ferry carry?\n"
+        f"search: {{folder: docs}}\nmemory: {{embedder: none}}\ncache: {where / 'cache'}\nout: {where / 'runs'}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["research-agent", "run", str(where / "config.yaml"), "--json"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert ended.value.code == 0
+    return where
+
+
+@pytest.fixture
+def world(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, and the working directory."""
+    shutil.copytree(kept, tmp_path / "w")
+    monkeypatch.chdir(tmp_path / "w")
+    return tmp_path / "w"
+
+
+def only(world: Path) -> Run:
+    [folder] = (world / "runs").iterdir()
+    return Run(folder)
+
+
+def test_a_step_is_shown_as_it_stood(world: Path, command: Command) -> None:
+    run = only(world)
+    last = run.read()["steps"]
+    told = [json.loads(command("show", run.id, "--step", str(n), "--json").out) for n in range(last + 1)]
+    assert told[0]["plan"]
+    assert told[0]["prompt"][0]["role"] == "system"
+    for n, step in enumerate(told[1:], 1):
+        assert step["step"] == n
+        assert [message["role"] for message in step["prompt"][:2]] == ["system", "user"]
+        assert step["call"]["id"] in [call["id"] for call in step["reply"]["tool_calls"]]
+        assert step["observation"]["tool_call_id"] == step["call"]["id"]
+        assert step["reply"]["reasoning"]
+        assert step["cost"]["input"] > 0
+    assert told[1]["call"]["name"] == "web_search"
+    prompts = {step["turn"]: step["prompt"] for step in told[1:]}
+    grown = [prompts[turn] for turn in sorted(prompts)]
+    assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(grown))
+    text = command("show", run.id, "--step", "1").out
+    assert text.startswith(f"step 1 of {last} (investigator, turn 1, extractive)\nsub-question 1: ")
+    assert re.search(r"^cost: \$0\.0000; [\d,]+ tokens in", text, re.MULTILINE)
+    assert "== prompt 1: system ==" in text
+    assert "== call of step 1 == web_search(" in text
+
+
+def test_hostile_text_in_a_step_commands_no_terminal(world: Path, command: Command) -> None:
+    run = only(world)
+    texts = [command("show", run.id, "--step", str(n)).out for n in range(run.read()["steps"] + 1)]
+    assert any("The fee is 7 crowns" in text for text in texts)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", "".join(texts))
+
+
+def test_a_step_can_be_shown_without_records_and_beside_a_writer(world: Path, command: Command) -> None:
+    run = only(world)
+    recorded = json.loads(command("show", run.id, "--step", "2", "--json").out)
+    (run.folder / "records.sqlite").unlink()
+    with run.lock():
+        plain = json.loads(command("show", run.id, "--step", "2", "--json").out)
+    assert plain["prompt"] == recorded["prompt"]
+    assert plain["observation"] == recorded["observation"]
+
+
+@pytest.mark.parametrize("args", [("show", "--step", "99"), ("show", "--step", "-1"), ("fork", "--at", "99"), ("fork", "--at", "-1")])
+def test_a_bad_step_is_exit_2_and_names_what_is_allowed(world: Path, command: Command, args: tuple[str, ...]) -> None:
+    run = only(world)
+    done = command(args[0], run.id, *args[1:])
+    assert done.code == 2
+    assert re.fullmatch(rf"research-agent: (--)?step {args[-1]}: not allowed: 0 to {run.read()['steps']}\n", done.err)
+    assert [folder.name for folder in (world / "runs").iterdir()] == [run.id]
+
+
+def test_a_fork_by_the_command_is_a_run_of_its_own(world: Path, command: Command) -> None:
+    parent = only(world)
+    Path("plan.md").write_text("My plan:\n\n1. What does the ferry carry?\n2. When does the ferry\n   cross the lake?\n")
+    done = command("fork", parent.id, "--at", "1", "--plan", "plan.md", "--json")
+    told = json.loads(done.out.splitlines()[-1])
+    assert (done.code, told["status"]) == (0, "complete")
+    record = Run(Path(told["folder"])).read()
+    assert record["parent"]["id"] == parent.id
+    assert [item["question"] for item in record["sub_questions"]] == ["What does the ferry carry?", "When does the ferry cross the lake?"]
+    assert command("replay", told["id"]).code == 0
+    assert command("forget", parent.id, "--yes").code == 0
+    assert command("replay", told["id"]).code == 0
+    assert "nine horses" in command("report", told["id"]).out
+
+
+def test_a_replay_says_what_is_the_same_and_ends_with_1_where_something_differs(world: Path, command: Command) -> None:
+    run = only(world)
+    for path in (world / "docs").iterdir():
+        path.unlink()
+    done = command("replay", run.id)
+    calls = run.read()["model_calls"]
+    assert (done.code, done.out) == (0, f"replayed {run.id}: {calls} of {calls} prompts are the same, byte for byte\n")
+    told = json.loads(command("replay", run.id, "--json").out)
+    assert told == {"id": run.id, "requests": calls, "same": calls, "difference": ""}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("research_agent.graphs.prompts.PLANNER", "You plan otherwise.")
+        done = command("replay", run.id)
+    assert done.code == 1
+    assert re.match(
+        rf"research-agent: run \S+ differs: request 1 of {calls} \(planner\): message 1: from character \d+ on it was", done.err
+    )
+    (run.folder / "records.sqlite").write_bytes(b"not a database, but longer than its header is, so that it is looked at" * 20)
+    assert command("replay", run.id).code == 1
+
+
+def test_a_plan_waits_and_is_answered_with_a_file(world: Path, command: Command) -> None:
+    shutil.rmtree(world / "runs")
+    done = command("run", "config.yaml", "--out", "runs", "--set", "approve_plan=true")
+    assert done.code == 3
+    run = only(world)
+    Path("plan.yaml").write_text(command("show", run.id, "--plan").out + "- How many horses does the ferry carry?\n")
+    assert len(read_plan(Path("plan.yaml"))) == len(run.read()["sub_questions"]) + 1
+    both = command("resume", run.id, "--plan", "plan.yaml", "--answer", "yes")
+    assert (both.code, both.err.count("\n")) == (2, 1)
+    done = command("resume", run.id, "--plan", "plan.yaml")
+    assert done.code == 0
+    assert run.read()["sub_questions"][-1]["question"] == "How many horses does the ferry carry?"
+    again = command("resume", run.id, "--plan", "plan.yaml")
+    assert again.code == 1
+    assert "does not wait for a word on its plan" in again.err
+    assert run.read()["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "plan"),
+    [
+        ("p.yaml", "- One?\n- Two: or three?\n", ["One?", "Two: or three?"]),
+        ("p.json", '["One?", "Two?"]', ["One?", "Two?"]),
+        ("p.json", '{"plan": [{"id": "1", "question": "One?", "status": "open"}]}', ["One?"]),
+        ("p.yml", "sub_questions: ['One?', 'Two?']", ["One?", "Two?"]),
+        ("p.md", "# Plan\n\n- [ ] One `x`: y?\n- Two?\n  and more?\n\nThanks.\n", ["One `x`: y?", "Two? and more?"]),
+        ("plan", "1. One?\n2. Two?\n", ["One?", "Two?"]),
+    ],
+)
+def test_a_plan_is_read_from_yaml_json_and_markdown(tmp_path: Path, name: str, text: str, plan: list[str]) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_plan(tmp_path / name) == plan
+    items = [{"question": question, "status": "open"} for question in plan]
+    (tmp_path / "again.yaml").write_text(write_plan("r", items))
+    assert read_plan(tmp_path / "again.yaml") == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "there is no sub-question in it"),
+        ("- One?\n- 7\n", "sub-question 2 is not a text"),
+        ("- One?\n- one?\n", "sub-question 2 is the same as sub-question 1"),
+        ("- One?\n-\n", "sub-question 2 is not a text"),
+        ("{a: 1}", "a list of sub-questions"),
+        ("a: [", "not YAML in line"),
+        ("\x00", "not YAML"),
+        ("- " + "x" * 3000, "3,000 characters"),
+        ("\n".join(f"- q{n}" for n in range(60)), "60 sub-questions; at most 50"),
+    ],
+)
+def test_a_bad_plan_is_one_line_that_names_the_file(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(PlanError) as told:
+        read_plan(tmp_path / "p.yaml")
+    assert str(told.value).startswith(f"--plan {tmp_path / 'p.yaml'}: ")
+    assert fault in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_runs_are_found_by_words_and_status_and_a_damaged_one_is_shown(world: Path, command: Command) -> None:
+    run = only(world)
+    other = create(world / "runs", "Where do the cranes of 東京 sleep?")
+    other.update(status="failed", reason="none")
+    (world / "runs" / "broken").mkdir()
+    (world / "runs" / "broken" / "run.json").write_text('{"id": ')
+    (world / "runs" / "empty").mkdir()
+    (world / "runs" / "empty" / "ledger.sqlite").write_bytes(b"")
+    (world / "runs" / "listed").mkdir()
+    (world / "runs" / "listed" / "run.json").write_text("[1]")
+    ids = [item["id"] for item in json.loads(command("list", "--json").out)]
+    assert sorted(ids) == sorted([run.id, other.id, "broken", "empty", "listed"])
+    assert [item["id"] for item in json.loads(command("list", "FERRY", "fee", "--json").out)] == [run.id]
+    assert [item["id"] for item in json.loads(command("list", "--status", "failed", "--json").out)] == [other.id]
+    damaged = json.loads(command("list", "--status", "damaged", "--json").out)
+    assert all("run.json" in item["reason"] for item in damaged)
+    assert command("list").code == 0
+    assert command("list", "zeppelin").out == "no runs in runs that match\n"
+    bad = command("list", "--status", "done")
+    assert bad.code == 2
+    assert "complete, incomplete" in bad.err
+
+
+def test_the_columns_stand_under_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["Short?", "東京の鶴はどこで眠りますか、そして何を食べますか?" * 3, "long " * 60, "a\x1b[2Jb\nc"]
+    some = [
+        Row(id=f"2026-{n}-x", folder="", status="complete", question=text, created="2026-01-01T00:00:00Z") for n, text in enumerate(texts)
+    ]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = list(listed(some))
+    assert all(cell_len(line) <= 80 for line in lines)
+    assert {line.index("complete") for line in lines[1:]} == {lines[0].index("STATUS")}
+    assert {cell_len(line[: line.index("$0.00")]) for line in lines[1:]} == {lines[0].index("COST") - 1}
+    assert lines[2].endswith("…")
+    assert "\x1b" not in lines[4]
+
+
+def test_a_thousand_runs_are_listed_at_once(tmp_path: Path) -> None:
+    record = json.dumps({"question": "Why?", "status": "complete", "created": "2026-01-01T00:00:00Z", "usd": 1, "x": ["y" * 50] * 100})
+    for n in range(1000):
+        (tmp_path / f"{n:04}").mkdir()
+        (tmp_path / f"{n:04}" / "run.json").write_text(record)
+    started = time.process_time()
+    found = rows(tmp_path, text="why")
+    assert list(listed(found))[-1].startswith("0999")
+    assert time.process_time() - started < 1.0
+    assert len(found) == 1000
+
+
+def test_an_age_is_told_in_its_largest_unit() -> None:
+    assert age("nonsense") == "?"
+    assert age("2999-01-01T00:00:00Z") == "now"
+    assert re.fullmatch(r"\d+ d", age("2020-01-01T00:00:00"))
+
+
+def test_forget_tells_what_it_removed_and_refuses_a_run_that_is_worked_on(world: Path, command: Command) -> None:
+    run = only(world)
+    with run.lock():
+        refused = command("forget", run.id, "--yes")
+    assert refused.code == 1
+    assert "worked on by another process" in refused.err
+    count = sum(path.is_file() for path in run.folder.rglob("*"))
+    done = command("forget", run.id, "--yes")
+    assert done.code == 0
+    assert re.fullmatch(rf"forgot {run.id}: removed {re.escape(str(run.folder))}: {count} files, \d\.\d MB\n", done.out)
+    assert list((world / "runs").iterdir()) == []
+    assert command("forget", run.id, "--yes").code == 1
