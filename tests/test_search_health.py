@@ -8,7 +8,7 @@ import pytest
 
 from research_agent.graphs.ports import Document
 from research_agent.search.health import Providers
-from research_agent.search.provider import SearchFailed
+from research_agent.search.provider import SearchFailed, pages
 
 
 class Clock:
@@ -182,13 +182,8 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("merge", [False, True])
-async def test_addresses_that_are_no_pages_are_left_out(merge: bool) -> None:
-    class Engine:
-        name, at_once = "engine", 1
-
-        async def search(self, query: str, *, limit: int) -> list[Document]:
-            return [Document(text="t", url=url) for url in [*HOSTILE, "https://fine.example/"]]
-
-    found = await Providers([Engine()], merge=merge).search("q", limit=20)
-    assert [document.url for document in found.documents] == ["https://fine.example/"]
+@pytest.mark.parametrize("url", HOSTILE)
+def test_an_address_that_is_no_page_is_left_out(url: str) -> None:
+    assert [document.url for document in pages([Document(text="t", url=url), Document(text="t", url="https://fine.example/")])] == [
+        "https://fine.example/"
+    ]

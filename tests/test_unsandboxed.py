@@ -45,3 +45,33 @@ async def test_each_run_without_a_sandbox_says_so(tmp_path: Path, sandbox: str, 
     await Agent.from_config(EXAMPLES / "quickstart.yaml", out=tmp_path / "runs", overrides=overrides).arun(on_event=events.append)
     warnings = [event["text"] for event in events if event["type"] == "warning"]
     assert any("WITHOUT A SANDBOX" in warning for warning in warnings) is told
+
+
+LIMITS = Limits(wall_s=15, cpu_s=1, memory_mb=400, processes=24, file_mb=8, folder_mb=24, folder_files=500, output_chars=4_000)
+KEPT = [
+    ("x = bytearray(900_000_000)", "MemoryError"),
+    ("while True: pass", "its 1 s of CPU time were used up"),
+    ("open('big', 'wb').write(bytes(9 * 2**20))", "File too large"),
+    ("import time\nfor n in range(8): open(f'{n}', 'wb').write(b'1' * 7 * 2**20)\ntime.sleep(30)", "files take more than 24 MB"),
+    ("import os, time\nfor n in range(900): os.mkdir(f'd{n}')\ntime.sleep(30)", "more than 500 files"),
+    ("import os\nos.abort()", ""),
+    ("kept = []\nwhile True: kept.append(open('/dev/null'))", "Too many open files"),
+    ("print(input())", "EOFError"),
+]
+
+
+@pytest.mark.parametrize(("code", "said"), KEPT)
+async def test_what_a_plain_process_can_be_held_to_it_is_held_to(tmp_path: Path, code: str, said: str) -> None:
+    ran = await run(code, tmp_path / "w", LIMITS)
+    assert said in f"{ran.stdout}{ran.stderr}{ran.stopped}"
+    assert ran.status
+    assert ran.seconds < 14
+    assert not list((tmp_path / "w").glob("core*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counted by /proc")
+async def test_processes_and_their_memory_are_counted_together(tmp_path: Path) -> None:
+    hog = "import os, time\nfor _ in range(6):\n    if os.fork() == 0:\n        x = b'1' * 120_000_000; break\ntime.sleep(30)"
+    assert (await run(hog, tmp_path / "a", LIMITS)).stopped == "its processes take more than 400 MB together"
+    many = "import subprocess, time\nfor _ in range(60): subprocess.Popen(['sleep', '30'])\ntime.sleep(30)"
+    assert (await run(many, tmp_path / "b", LIMITS)).stopped == "it started more than 24 processes"

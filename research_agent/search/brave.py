@@ -9,7 +9,7 @@ from pydantic import BaseModel, SecretStr
 
 from research_agent.graphs.ports import Document
 from research_agent.search.api import ask, each
-from research_agent.search.provider import day, result
+from research_agent.search.provider import day, pages, result
 
 URL = "https://api.search.brave.com"
 MAX_RESULTS = 20
@@ -48,7 +48,7 @@ class Brave:
         asked = urlencode({"q": short, "count": min(limit, MAX_RESULTS), "text_decorations": "false"})
         headers = {"X-Subscription-Token": self._key.get_secret_value()}
         answer, at = await ask(f"{self._url}/res/v1/web/search?{asked}", _Answer, headers=headers)
-        return [
+        return pages(
             result(url=row.url, title=row.title, snippet=row.description, date=day(row.page_age) or row.age, retrieved_at=at)
             for row in (answer.web.results if answer.web else [])[:limit]
-        ]
+        )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from research_agent.graphs.ports import Document
-from research_agent.search.provider import SearchFailed, day, result
+from research_agent.search.provider import SearchFailed, day, pages, result
 from research_agent.visible import one_line
 from research_agent.web.net import utc_now
 
@@ -49,7 +49,7 @@ class Ddgs:
             raise SearchFailed(f"no answer in {self._timeout_s:g} s") from error
         now = utc_now()
         found = [_result(row, now) for row in rows]
-        return [document for document in found if document.url][:limit]
+        return pages(found)[:limit]
 
 
 def _result(row: Mapping[str, object], now: str) -> Document:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, SecretStr
 
 from research_agent.graphs.ports import Document
 from research_agent.search.api import ask, each
-from research_agent.search.provider import day, result
+from research_agent.search.provider import day, pages, result
 
 URL = "https://api.exa.ai"
 MAX_RESULTS = 20
@@ -39,7 +39,7 @@ class Exa:
         # Highlights are the passages that serve the query; without `contents` a result is a bare address.
         body = {"query": query, "numResults": min(limit, MAX_RESULTS), "contents": {"highlights": True}}
         answer, at = await ask(f"{self._url}/search", _Answer, headers=headers, body=body)
-        return [
+        return pages(
             result(url=row.url, title=row.title, snippet=GAP.join(row.highlights or ()), date=day(row.publishedDate), retrieved_at=at)
             for row in answer.results[:limit]
-        ]
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -20,10 +21,6 @@ class SearchFailed(Exception):
         self.why = why
         self.retry_after_s = retry_after_s
         """What a rate limit said of when it ends, if it did."""
-
-
-LOCAL = frozenset({"folder"})
-"""Providers whose addresses are paths on this machine, and whose texts are whole files. What others answer is an engine's word."""
 
 
 class Provider(Protocol):
@@ -47,7 +44,12 @@ def result(*, url: str, title: str | None, snippet: str | None, date: str | None
     )
 
 
-def is_page(url: str) -> bool:
+def pages(results: Iterable[Document]) -> list[Document]:
+    """Of an engine's results those whose addresses lead to pages."""
+    return [document for document in results if _is_page(document.url)]
+
+
+def _is_page(url: str) -> bool:
     """Whether an engine may name this address: http(s), of a host, on one line. A path or a `javascript:` is nobody's page."""
     if len(url) > MAX_URL_CHARS or not url.isprintable() or " " in url:
         return False

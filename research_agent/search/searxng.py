@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from research_agent.graphs.ports import Document
 from research_agent.search.api import MAX_BYTES, each, retry_after_s
-from research_agent.search.provider import SearchFailed, day, result
+from research_agent.search.provider import SearchFailed, day, pages, result
 from research_agent.web.net import Client, FetchFailed, Refused
 
 TIMEOUT_S = 20.0
@@ -59,7 +59,7 @@ class Searxng:
         if not parsed.results and parsed.unresponsive_engines:
             engines = ", ".join(": ".join(engine) for engine in parsed.unresponsive_engines)
             raise SearchFailed(f"its engines did not answer ({engines[:200]})")
-        return [
+        return pages(
             result(url=row.url, title=row.title, snippet=row.content, date=day(row.publishedDate), retrieved_at=answer.retrieved_at)
             for row in parsed.results[:limit]
-        ]
+        )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, SecretStr
 
 from research_agent.graphs.ports import Document
 from research_agent.search.api import ask, each
-from research_agent.search.provider import result
+from research_agent.search.provider import pages, result
 
 URL = "https://google.serper.dev"
 MAX_RESULTS = 20
@@ -37,6 +37,6 @@ class Serper:
         headers = {"X-API-KEY": self._key.get_secret_value()}
         body = {"q": query, "num": min(limit, MAX_RESULTS)}
         answer, at = await ask(f"{self._url}/search", _Answer, headers=headers, body=body)
-        return [
+        return pages(
             result(url=row.link, title=row.title, snippet=row.snippet, date=row.date, retrieved_at=at) for row in answer.organic[:limit]
-        ]
+        )

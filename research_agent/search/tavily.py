@@ -8,7 +8,7 @@ from pydantic import BaseModel, SecretStr
 
 from research_agent.graphs.ports import Document
 from research_agent.search.api import ask, each
-from research_agent.search.provider import result
+from research_agent.search.provider import pages, result
 
 URL = "https://api.tavily.com"
 MAX_RESULTS = 20
@@ -38,7 +38,7 @@ class Tavily:
         headers = {"Authorization": f"Bearer {self._key.get_secret_value()}"}
         body = {"query": query, "max_results": min(limit, MAX_RESULTS), "search_depth": "basic"}
         answer, at = await ask(f"{self._url}/search", _Answer, headers=headers, body=body)
-        return [
+        return pages(
             result(url=row.url, title=row.title, snippet=row.content, date=row.published_date, retrieved_at=at)
             for row in answer.results[:limit]
-        ]
+        )
