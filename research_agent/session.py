@@ -24,6 +24,7 @@ from research_agent.config import Config, ConfigError
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
+from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
@@ -113,12 +114,12 @@ class Session:
             tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            at, before, again = await self._reopened(graph, thread, self._context(archive, tools), rewrite)
-            self._seconds_before = before.get("seconds", 0.0)
+            given = self._context(archive, tools)
+            at, before, again = await self._reopened(graph, thread, given, rewrite)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
-            context = recorder.began(at, self._context(archive, tools), start=how, answer=answer, question=self._config.question, **again)
+            context = recorder.began(at, given, start=how, answer=answer, question=self._config.question, **again)
             self._state = before
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -139,10 +140,12 @@ class Session:
 
         A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
         """
+        again: dict[str, Any] = {}
         state = await graph.aget_state(thread)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
         self._seconds_before = values.get("seconds", 0.0)
-        again: dict[str, Any] = {}
+        if cut := left_by(self._slot, [task.id for task in state.tasks]):
+            again["cut"] = cut
         if rewrite:
             as_node = "investigate" if values.get("stopped") else "review"
             again["reopened"] = {"values": {"report": {}}, "as_node": as_node}
