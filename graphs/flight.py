@@ -7,7 +7,7 @@ for its host may bill it all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -56,11 +56,7 @@ class Flight:
         slot, info = runtime.context.slot, runtime.execution_info
         if slot is None or info is None:
             return cls()
-        try:
-            left = json.loads(slot.read() or "{}")
-        except ValueError:  # cut in its writing by a loss of power: as if there were none
-            left = {}
-        return cls(slot, info.task_id, runtime.context.redact, left["calls"] if left.get("task") == info.task_id else [])
+        return cls(slot, info.task_id, runtime.context.redact, left_by(slot, [info.task_id]))
 
     def begin(self) -> Cut | Kept | None:
         """What is known of the next call from a process that was killed."""
@@ -93,6 +89,16 @@ class Flight:
         self._calls[-1] = known
         if self.slot is not None:
             self.slot.write(json.dumps({"task": self.task, "calls": self._calls}, ensure_ascii=False, default=str))
+
+
+def left_by(slot: Slot, tasks: Sequence[str]) -> list[dict[str, Any]]:
+    """What a killed process left of the calls of one of these tasks."""
+    try:
+        left = json.loads(slot.read() or "{}")
+    except ValueError:  # cut in its writing by a loss of power: as if there were none
+        return []
+    calls: list[dict[str, Any]] = left["calls"] if left.get("task") in tasks else []
+    return calls
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:

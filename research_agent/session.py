@@ -24,6 +24,7 @@ from research_agent.config import Config, StoreConfig
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
+from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
@@ -150,7 +151,6 @@ class Session:
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
             context = self._context(memories, tools)
             at, before, again = await self._reopened(graph, thread, context, rewrite)
-            self._seconds_before = before.get("seconds", 0.0)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
@@ -181,10 +181,12 @@ class Session:
 
         A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
         """
+        again: dict[str, Any] = {}
         state = await graph.aget_state(thread)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
         self._seconds_before = values.get("seconds", 0.0)
-        again: dict[str, Any] = {}
+        if cut := left_by(self._slot, [task.id for task in state.tasks]):
+            again["cut"] = cut
         if rewrite:
             as_node = "investigate" if values.get("stopped") else "review"
             again["reopened"] = {"values": {"report": {}}, "as_node": as_node}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,34 @@ async def test_a_run_cut_in_the_middle_of_a_turn_replays(tmp_path: Path, monkeyp
     replayed = await replay(Run(result.folder))
     assert replayed.difference == ""
     assert replayed.requests == replayed.recorded
+
+
+async def test_a_run_cut_in_the_middle_of_a_model_call_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(monkeypatch) as (chain, site, host):
+        agent, slow, asking = Agent(config(tmp_path, site, host)), True, asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def waiting(request: Any) -> Reply:
+            nonlocal slow
+            reply = Chain.script(chain, request)
+            if slow and len(request["messages"]) > 6:
+                slow = False
+                loop.call_soon_threadsafe(asking.set)
+                return replace(reply, delay_s=1.0)
+            return reply
+
+        chain.script = waiting  # type: ignore[method-assign]
+        task = asyncio.create_task(agent.arun())
+        await asking.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        [folder] = (tmp_path / "runs").iterdir()
+        result = await agent.aresume(folder)
+        assert result.status == "complete"
+    replayed = await replay(Run(result.folder))
+    assert replayed.difference == ""
+    assert replayed.requests == replayed.recorded > 8
 
 
 async def test_forks_replay_whole_without_their_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from chain import KEY, Chain, config, mapping
 
 from research_agent import Agent, Config
 from research_agent.history.settings import config_of
-from research_agent.history.steps import read_only, values_of
 from research_agent.runs import Run
 from research_agent.testing.host import ScriptedHost
 from research_agent.testing.rules import DEEPSEEK, KIMI, VLLM, Dialect
@@ -42,11 +41,6 @@ async def stopped(agent: Agent, step: int) -> Path:
     return Path(folder)
 
 
-async def learned_window(folder: Path) -> int:
-    async with read_only(Run(folder)) as history:
-        return values_of(history[-1]).get("window") or 0
-
-
 def run_json(folder: Path) -> Any:
     return json.loads((folder / "run.json").read_text("utf-8"))
 
@@ -74,20 +68,6 @@ async def test_another_host_goes_on_in_the_middle_of_a_tool_loop(tmp_path: Path,
         assert "are new; I note them." in json.dumps(investigated[-1])  # its own thoughts go back
         ids = [call["id"] for message in investigated[-1]["messages"] for call in message.get("tool_calls") or ()]
         assert len(ids) == len(set(ids)) == run_json(result.folder)["steps"]
-
-
-async def test_a_window_and_a_count_that_another_model_taught_are_forgotten(tmp_path: Path) -> None:
-    with Site() as site:
-        chain = Chain(site)
-        small = Dialect(window_tokens=4_000)
-        with ScriptedHost(chain.script, dialect=small, key=KEY) as before, ScriptedHost(chain.script, key=KEY) as after:
-            folder = await stopped(Agent(config(tmp_path, site, before)), 4)
-            assert before.refusals
-            assert 3_000 < await learned_window(folder) <= 4_000
-            result = await Agent(config_of(Run(folder), overrides=[f"model.base_url={after.base_url}"])).aresume(folder)
-        assert result.status == "complete"
-        assert after.refusals == []
-    assert await learned_window(folder) == 0
 
 
 async def test_limits_that_are_raised_let_a_run_go_on_and_lowered_ones_hold(tmp_path: Path) -> None:

@@ -90,14 +90,21 @@ class Records:
 def current(records: Iterable[Record]) -> list[Record]:
     """Without what was done in vain: of a super-step that was cut and run again, what its last session met.
 
-    A tool call that was finished before the cut is not made again, so it counts, whichever session made it.
+    Where a killed process left word of its model calls, the next session went by that. A tool call that was finished before the cut is not
+    made again, so it counts, whichever session made it.
     """
     kept = list(records)
     last: dict[tuple[int, str, str], int] = {}
     for record in kept:
         if record.kind not in ("session", "fork"):
             last[_task(record)] = record.session
-    return [record for record in kept if record.kind in ("session", "fork") or last[_task(record)] == record.session]
+    cut = {record.at + 1: record.session for record in kept if record.kind == "session" and record.data.get("cut")}
+    return [
+        record
+        for record in kept
+        if record.kind in ("session", "fork")
+        or (last[_task(record)] == record.session and not (record.kind == "ask" and record.session < cut.get(record.at, 0)))
+    ]
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
@@ -108,4 +115,4 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
 def _task(record: Record) -> tuple[int, str, str]:
     if record.kind == "use":
         return record.at, "use", record.key
-    return record.at, "minutes" if record.kind == "minutes" else "task", ""
+    return record.at, record.kind, ""

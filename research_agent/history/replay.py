@@ -16,6 +16,7 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.runtime import get_runtime
 from langgraph.types import Command
 
 from research_agent.graphs.act import WrongCall
@@ -97,15 +98,13 @@ class _Replay:
                 if record.kind == "fork":
                     await self._fork(graph, saver, thread, record)
                 else:
-                    await self._session(graph, saver, thread, record, following)
+                    await self._session(graph, thread, record, following)
             player.finish()
         except _Differs as found:
             difference = str(found)
         return Replayed(player.same, player.recorded, difference)
 
-    async def _session(
-        self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record, following: Record | None
-    ) -> None:
+    async def _session(self, graph: ResearchGraph, thread: RunnableConfig, record: Record, following: Record | None) -> None:
         data = record.data
         self._player.begin(record, None if following is None else following.at)
         if data.get("reopened"):
@@ -116,7 +115,7 @@ class _Replay:
         elif data["start"] == "answer":
             start = Command(resume=data["answer"])
         try:
-            async for _ in graph.astream(start, thread, context=self._context(data), stream_mode="custom", durability="sync"):
+            async for _ in graph.astream(start, thread, context=self._context(record), stream_mode="custom", durability="sync"):
                 pass
         except _Over:
             return
@@ -140,8 +139,8 @@ class _Replay:
             raise _Differs("nothing was begun that could be gone on with")
         await amend(saver, found, changed, unrouted=unrouted)
 
-    def _context(self, data: dict[str, Any]) -> Context:
-        player = self._player
+    def _context(self, record: Record) -> Context:
+        player, data = self._player, record.data
         tools = [_tool(schema["function"]) for schema in json.loads(self._source.get_body(data["tools"]))]
         return Context(
             run=self._run.id,
@@ -154,6 +153,7 @@ class _Replay:
             max_words=data["max_words"],
             loop_guard=data["loop_guard"],
             tape=player,
+            slot=_PlayedSlot(record.at + 1, data["cut"]) if data.get("cut") else None,
         )
 
 
@@ -321,6 +321,20 @@ class _PlayedArchive(TapedArchive):
 
     async def recall(self, query: str, **_: Any) -> Sequence[Passage]:
         return self._player.recall(query)
+
+
+class _PlayedSlot:
+    """What a killed process left of the calls of the task that ran again first."""
+
+    def __init__(self, at: int, calls: list[dict[str, Any]]) -> None:
+        self._at, self._calls = at, calls
+
+    def read(self) -> str:
+        info = get_runtime().execution_info
+        return json.dumps({"task": info.task_id, "calls": self._calls}) if info and super_step() == self._at else ""
+
+    def write(self, text: str) -> None:
+        del text
 
 
 def _json(value: Any) -> str:
