@@ -2,10 +2,10 @@
 
     uv run python benchmarks/token_calibration.py [--ranks NAME.tiktoken ...]
 
-A conversation of 60 calls, with compactions and thoughts between, is counted by tokenizers of different behaviour: byte-pair encodings trained
-here on the example corpus (no vocabulary is shipped), and rules; `--ranks` adds real ones from files of byte-pair ranks. Each conversation is
-made of English pages, code, JSON, Chinese, Markdown tables and long links; or, `held out`, of those for thirty calls and of kinds that no
-constant was tuned on from then on: logs with hashes, LaTeX, base64, Greek. The goal: within 3 % after ten calls.
+A conversation of 60 calls, with compactions and thoughts between, is counted by tokenizers of different behaviour: byte-pair encodings
+trained here on the example corpus (no vocabulary is shipped), and rules; `--ranks` adds real ones from files of byte-pair ranks. Each
+conversation is made of English pages, code, JSON, Chinese, Markdown tables and long links; or, `held out`, of those for thirty calls and of
+kinds that no constant was tuned on from then on: logs with hashes, LaTeX, base64, Greek. The goal: within 3 % after ten calls.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def held_out_kinds(dice: random.Random) -> list[list[str]]:
         for n in range(110)
     )
     latex = "\n".join(
-        rf"\begin{{equation}} \frac{{\partial u_{{{n}}}}}{{\partial t}} = \alpha^{{{n}}} \nabla^2 u + \int_0^{{\infty}} e^{{-\lambda x}}\,dx \end{{equation}}"
+        rf"\begin{{equation}} \frac{{\partial u_{{{n}}}}}{{\partial t}} = \alpha^{{{n}}} \nabla^2 u + "
+        rf"\int_0^{{\infty}} e^{{-\lambda x}}\,dx \end{{equation}}"
         for n in range(70)
     )
     blob = base64.b64encode(dice.randbytes(6_000)).decode()

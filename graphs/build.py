@@ -15,7 +15,8 @@ from langgraph.graph.state import CompiledStateGraph
 
 from . import investigate, review
 from .act import Task, act
-from .plan import approve, open_, plan
+from .approve import approve
+from .plan import open_, plan
 from .ports import Context
 from .state import ResearchInput, ResearchState
 from .write import write

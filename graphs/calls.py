@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, InvalidToolCall, message_chunk_to_message
@@ -20,7 +21,7 @@ from research_agent.memory import estimate_tokens
 from .budget import NO_LIMIT, Purse, output_limit, prompt_tokens
 from .failures import passes, told, wait_s
 from .flight import Cut, Flight, Kept, cut_usage
-from .ports import Model, ModelCallError, Prices, Role
+from .ports import Asked, Model, ModelCallError, Prices, Role
 from .state import DRAFTS, NO_USAGE, Usage
 
 Emit = Callable[[dict[str, Any]], None]
@@ -129,9 +130,11 @@ async def call(
     while True:
         attempt += 1
         try:
-            runnable = _bind(model, tools, response_format, output_limit(model, prompt, purse.after(spent)))
+            limit = output_limit(model, prompt, purse.after(spent))
+            runnable = _bind(model, tools, response_format, limit)
+            asked = Asked(model=model.name, role=role, messages=messages, tools=tools, response_format=response_format, output_tokens=limit)
             flight.sent(prompt, spent)
-            message = await _stream(runnable, messages, prompt, role, emit)
+            message = await model.tape.ask(asked, partial(_stream, runnable, messages, prompt, role, emit))
             last = _told(usage_of(message.usage_metadata, model.prices), model, role, emit, flight.id(spent))
             spent = add_usage(spent, last)
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
@@ -144,7 +147,7 @@ async def call(
             if error.usage is not None:
                 spent = add_usage(spent, _told(usage_of(error.usage, model.prices), model, role, emit, flight.id(spent)))
             flight.failed(spent)
-            if not passes(error, attempt):
+            if not passes(error, attempt, met=purse.met):
                 error.reason, error.spent = told(model, error, attempt), spent
                 raise
             pause_s = wait_s(error, attempt)
@@ -252,8 +255,8 @@ async def ask(
     flight: Flight | None = None,
 ) -> tuple[Draft, Reply]:
     """A structured answer, without a forced tool: thinking models refuse those. One correction, then InvalidOutput."""
-    name = next(name for name, draft in DRAFTS.items() if draft is schema)
-    wire = {"type": "json_schema", "json_schema": {"name": name, "schema": schema.model_json_schema(), "strict": True}}
+    wire = wire_format(schema)
+    name = wire["json_schema"]["name"]
     flight = flight or Flight()
     reply = await call(model, messages, role=role, emit=emit, response_format=wire, purse=purse, flight=flight)
     try:
@@ -273,6 +276,11 @@ async def ask(
             return _parse(schema, again.text), Reply(again.message, spent)
         except ValueError as last:
             raise InvalidOutput(f"the model's {name} stayed invalid: {_one_line(last)}", spent) from last
+
+
+def wire_format(schema: type[BaseModel]) -> dict[str, Any]:
+    name = next(name for name, draft in DRAFTS.items() if draft is schema)
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema.model_json_schema(), "strict": True}}
 
 
 def _parse(schema: type[Draft], text: str) -> Draft:

@@ -20,9 +20,9 @@ from .state import Learned, ResearchState, TurnRef
 Parts = tuple[float, ...]
 """What texts are made of (`memory.tokens.token_parts`), then their thoughts in estimated tokens, then how many messages they are."""
 
-START = (*WEIGHTS, 1.0, 4.0)
+START = (*WEIGHTS, 0.0, 0.0, 1.0, 4.0)
 """A thought counts as text until a host is seen to leave it out."""
-UNSURE = (0.3, 0.2, 0.6, 0.6, 0.5, 0.6, 0.5, 1.0, 4.0)
+UNSURE = (0.3, 0.2, 0.6, 0.6, 0.5, 0.6, 0.5, 0.5, 0.5, 1.0, 4.0)
 """How far a weight may be from its start, as a standard deviation."""
 NOISE_SHARE, NOISE_TOKENS = 0.03, 3.0
 """What no weights explain of a text's tokens."""
@@ -35,7 +35,7 @@ SURPRISE = 5.0
 
 
 def parts_of(texts: Sequence[str], thought: str = "", messages: int = 1) -> Parts:
-    summed = [0.0] * len(WEIGHTS)
+    summed = [0.0] * len(token_parts(""))
     for text in texts:
         for at, count in enumerate(token_parts(text)):
             summed[at] += count
@@ -91,7 +91,7 @@ class Meter:
         return self._guesses[turn["ref"]]
 
     def _guess(self, parts: Parts) -> float:
-        return max(0.0, sum(weight * part for weight, part in zip(self.learned["weights"], parts, strict=True)))
+        return max(1.0, sum(weight * part for weight, part in zip(self.learned["weights"], parts, strict=True)))
 
     def _scaled(self, turns: Sequence[TurnRef], by: float) -> list[TurnRef]:
         return [{**turn, "exact": round(self._of(turn) * by)} for turn in turns]

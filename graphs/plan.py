@@ -1,12 +1,11 @@
-"""The plan: what to find out, in which order, and a person's word on it if it is wanted."""
+"""The plan: what to find out, in which order."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
-from langgraph.types import Command, interrupt
 
 from research_agent.memory import Segment
 
@@ -64,26 +63,9 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     }
 
 
-async def approve(state: ResearchState, runtime: Runtime[Context]) -> Command[Literal["plan", "open"]]:
-    """Waits for a person, if the plan wants approval.
-
-    Resumed with `{"approve": true}`, `{"plan": ["...", ...]}` (these sub-questions instead), or `{"feedback": "..."}` (plan again).
-    """
-    if not runtime.context.approve_plan:
-        return Command(goto="open")
-    answer = interrupt({"type": "approval", "brief": state["brief"], "plan": state["plan"]})
-    if isinstance(answer, dict) and answer.get("feedback"):
-        return Command(goto="plan", update={"feedback": str(answer["feedback"])})
-    if isinstance(answer, dict) and answer.get("plan"):
-        texts = [runtime.context.redact(" ".join(str(text).split())) for text in answer["plan"]]
-        items = [SubQuestion(id=str(n), question=text, status="open", answer="") for n, text in enumerate(texts, 1) if text]
-        runtime.stream_writer({"type": "plan", "brief": state["brief"], "plan": items})
-        return Command(goto="open", update={"plan": items})
-    return Command(goto="open")
-
-
 def open_(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Opens the conversation with the brief: from here on it is only appended to."""
-    text = prompts.brief(state["question"], state["brief"], [(item["id"], item["question"]) for item in state["plan"]])
+    sub_questions = [(item["id"], item["question"]) for item in state["plan"]]
+    text = prompts.brief(state["question"], state["brief"], sub_questions, earlier=runtime.context.earlier)
     opening = keep(HumanMessage(text), runtime.context.archive, step=0, opens=True)
     return {"head": [opening, *state.get("head", [])[1:]]}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -17,9 +18,43 @@ from research_agent.memory import estimate_tokens
 from research_agent.memory.segment import Kind, Segment
 from research_agent.memory.segment import Passage as Passage
 
-from .state import NO_USAGE, Usage
+from .state import NO_USAGE, Call, Usage
 
-Role = Literal["planner", "investigator", "reviewer", "writer"]
+Role = Literal["planner", "investigator", "reviewer", "writer", "summarizer"]
+"""`summarizer` is optional: with it, each compaction has what leaves the prompt summarized."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request to a model, whole: what its host is sent follows from it."""
+
+    model: str
+    role: Role
+    messages: Sequence[BaseMessage]
+    tools: Sequence[BaseTool]
+    response_format: Mapping[str, Any] | None
+    output_tokens: int | None
+    """None: the model's own limit."""
+
+
+class Tape(Protocol):
+    """Stands between the graph and what it cannot foresee: writes it down, or plays it again."""
+
+    async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
+        """`answer` raises ModelCallError."""
+        ...
+
+    async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
+        """`run` raises ToolException."""
+        ...
+
+
+class NoTape:
+    async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
+        return await answer()
+
+    async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
+        return await run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +84,7 @@ class Model:
     host: str = ""
     key: str = ""
     """The NAME of the environment variable that its key comes from: it stands in what a refused key is told as."""
+    tape: Tape = field(default=NoTape(), repr=False, compare=False)
     _bound: list[tuple[Sequence[BaseTool], Runnable[Any, Any]]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def with_tools(self, tools: Sequence[BaseTool]) -> Runnable[Any, Any]:
@@ -76,6 +112,7 @@ class ModelCallError(Exception):
         retry_after_s: float | None = None,
         window_tokens: int | None = None,
         usage: UsageMetadata | None = None,
+        unreached: bool = False,
         spent: Usage = NO_USAGE,
     ) -> None:
         super().__init__(reason)
@@ -84,6 +121,8 @@ class ModelCallError(Exception):
         self.retry_after_s = retry_after_s
         self.window_tokens = window_tokens
         """What an `overflow` taught of the window, if its wording says."""
+        self.unreached = unreached
+        """Nothing listens there: the connection was refused, or the name is not known."""
         self.usage = usage
         """As the host reported it, or estimated: an answer that cannot be used is billed all the same."""
         self.spent = spent
@@ -103,6 +142,8 @@ class Document:
     title: str = ""
     retrieved_at: str = ""
     """ISO 8601, UTC."""
+    run: str = ""
+    """The earlier run that read it, where it was not this one."""
     origin: str = ""
     """Set by `recall` only: the id of the segment this text already is. It is shown again, not archived again."""
 
@@ -129,6 +170,10 @@ class Observation:
     finding: Finding | None = None
     summary: str = ""
     """One short line for people: `5 results`, `3,204 words`."""
+
+
+Used = tuple[str, Observation | None]
+"""What a tool said, and what it brought."""
 
 
 class Archive(Protocol):
@@ -201,10 +246,16 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    earlier: Sequence[str] = ()
+    """Ids of the earlier runs that `recall` reaches too."""
+    tape: Tape = field(default=NoTape())
+    assets: Callable[[], Sequence[tuple[str, int, bool]]] = field(default=lambda: ())
+    """What code made so far and a report may show: its path there, the step that made it, and whether it is a figure."""
     slot: Slot | None = None
     """None: a call that is cut is made and paid for again."""
     _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Once made: the tools' schemas as text, and its tokens."""
+    _arguments: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def schema_text(self) -> str:
@@ -220,6 +271,13 @@ class Context:
             text = json.dumps([convert_to_openai_tool(tool) for tool in self.tools]) if self.tools else ""
             self._schemas.append((text, estimate_tokens(text)))
         return self._schemas[0]
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """A tool's arguments, each with its JSON schema; none of a tool that there is not."""
+        if name not in self._arguments:
+            tool = self.tool(name)
+            self._arguments[name] = tool.args if tool else {}
+        return self._arguments[name]
 
     def tool(self, name: str) -> BaseTool | None:
         return next((tool for tool in self.tools if tool.name == name), None)

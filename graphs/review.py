@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
 from . import prompts, window
 from .budget import purse
-from .calls import InvalidOutput, add_usage, ask
+from .calls import InvalidOutput, add_usage
+from .failures import ends_all, same_key
+from .fit import Versions, ask_within, thinned
 from .flight import Flight
 from .investigate import over_limit
 from .ports import Context, ModelCallError
@@ -27,21 +31,18 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
     if reviews > MAX_REVIEWS or over_limit(context, state):
         return base
     plan = state["plan"]
-    text = prompts.review(
-        state["question"],
-        [(item["id"], item["question"]) for item in plan],
-        window.finding_blocks(context.archive),
-        [(item["id"], item["answer"]) for item in plan],
-    )
-    messages = [SystemMessage(prompts.REVIEWER), HumanMessage(text)]
     given = purse(context, state, usage, "reviewer")
     try:
-        flight = Flight.of(runtime)
-        draft, reply = await ask(context.models["reviewer"], messages, ReviewDraft, role="reviewer", emit=emit, purse=given, flight=flight)
+        model, versions, flight = context.models["reviewer"], _versions(context, state), Flight.of(runtime)
+        draft, reply = await ask_within(model, versions, ReviewDraft, role="reviewer", emit=emit, purse=given, flight=flight)
     except InvalidOutput as error:
         return {**base, "usage": add_usage(usage, error.spent), "failures": [_failure(state, str(error))]}
     except ModelCallError as error:
-        return {**base, "usage": add_usage(usage, error.spent), "failures": [_failure(state, error.reason)]}
+        failure = _failure(state, error.reason)
+        if ends_all(error) and same_key(context.models["reviewer"], context.models["writer"]):
+            failure["final"] = True
+            base["stopped"] = error.reason
+        return {**base, "usage": add_usage(usage, error.spent), "failures": [failure]}
     known = {" ".join(item["question"].lower().split()) for item in plan}
     asked = [context.redact(" ".join(text.split())) for text in draft.follow_ups]
     new = [text for text in asked if text and text.lower() not in known][:MAX_FOLLOW_UPS]
@@ -50,6 +51,20 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
     if items:
         emit({"type": "plan", "brief": state["brief"], "plan": [*plan, *items]})
     return {**base, "plan": [*plan, *items], "usage": add_usage(usage, reply.usage)}
+
+
+def _versions(context: Context, state: ResearchState) -> Versions:
+    """Whole; then without quotes, with shorter answers, and with fewer and fewer findings."""
+    plan = state["plan"]
+    whole, bare = window.finding_blocks(context.archive), window.finding_blocks(context.archive, quoted="")
+
+    def version(blocks: Sequence[str], answer_chars: int | None) -> list[BaseMessage]:
+        questions = [(item["id"], item["question"]) for item in plan]
+        answers = [(item["id"], item["answer"][:answer_chars]) for item in plan]
+        return [SystemMessage(prompts.REVIEWER), HumanMessage(prompts.review(state["question"], questions, blocks, answers))]
+
+    fewer = [partial(version, thinned(bare, len(bare) >> halved), 300) for halved in range(len(bare).bit_length() + 1)]
+    return [partial(version, whole, None), partial(version, bare, 1_000), *fewer, partial(version, [], 0)]
 
 
 def _failure(state: ResearchState, reason: str) -> Failure:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
 from research_agent.memory import Segment
 
 from . import prompts, window
 from .budget import purse
-from .calls import InvalidOutput, add_usage, ask
+from .calls import InvalidOutput, add_usage
+from .fit import Versions, ask_within, thinned
 from .flight import Flight
-from .observation import render
+from .observation import Shown, render
 from .ports import Context, ModelCallError
 from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion
 
+MARGIN_TOKENS = 200
+"""Of the structured answer's schema, and what stands around the parts of the prompt."""
 SOURCE_WORDS = 12
 """What a source's line in the report takes of `max_words`."""
 
@@ -32,18 +36,12 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     done: dict[str, Any] = {"seconds": context.clock()}
     if not findings and not documents:
         return {**done, "report": {}, "stopped": stopped or "no evidence was found"}
-    text = prompts.write(
-        state["question"],
-        [(item["id"], item["question"]) for item in plan],
-        window.finding_blocks(archive),
-        documents,
-        max_words=_words_for_text(context.max_words, state, findings),
-        stopped=stopped,
-    )
-    messages = [SystemMessage(prompts.WRITER), HumanMessage(text)]
+    if stopped and any(failure.get("final") and failure["reason"] == stopped for failure in state.get("failures", ())):
+        return {**done, "report": {}, "stopped": stopped}  # the same key would be refused once more
+    versions = _versions(context, state, findings, documents, stopped)
     try:
-        given, flight = purse(context, state, usage, "writer"), Flight.of(runtime)
-        draft, reply = await ask(context.models["writer"], messages, ReportDraft, role="writer", emit=emit, purse=given, flight=flight)
+        given, flight, model = purse(context, state, usage, "writer"), Flight.of(runtime), context.models["writer"]
+        draft, reply = await ask_within(model, versions, ReportDraft, role="writer", emit=emit, purse=given, flight=flight)
         usage = add_usage(usage, reply.usage)
         emit({"type": "turn", "role": "writer", "reasoning": context.redact(reply.reasoning), "content": "", "calls": [], "usage": usage})
     except (InvalidOutput, ModelCallError) as error:
@@ -56,7 +54,30 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     return {**done, "report": report, "usage": usage, "stopped": stopped}
 
 
-async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequence[Segment]) -> str:
+def _versions(context: Context, state: ResearchState, findings: Sequence[Segment], documents: Sequence[Shown], stopped: str) -> Versions:
+    """Whole; then with less of what was not noted, without quotes, and with fewer and fewer findings."""
+    whole, bare = window.finding_blocks(context.archive), window.finding_blocks(context.archive, quoted="")
+    assets = context.assets()
+
+    def version(blocks: Sequence[str], read: Sequence[Shown]) -> list[BaseMessage]:
+        text = prompts.write(
+            state["question"],
+            [(item["id"], item["question"]) for item in state["plan"]],
+            blocks,
+            render(read),
+            max_words=_words_for_text(context.max_words, state, findings),
+            stopped=stopped,
+            assets=assets,
+        )
+        return [SystemMessage(prompts.WRITER), HumanMessage(text)]
+
+    less = [partial(version, whole, documents[: len(documents) >> halved]) for halved in range(len(documents).bit_length() + 1)]
+    few = documents[:1] if not whole else []
+    fewer = [partial(version, thinned(bare, len(bare) >> halved), few) for halved in range(len(bare).bit_length() + 1)]
+    return [*less, *fewer]
+
+
+async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequence[Segment]) -> list[Shown]:
     """What was read on the sub-questions that have no finding."""
     covered = {finding.sub_question for finding in findings}
     passages: dict[tuple[str, str], Any] = {}
@@ -64,7 +85,7 @@ async def _read(context: Context, plan: Sequence[SubQuestion], findings: Sequenc
         if item["id"] not in covered:
             for passage in await context.archive.recall(item["question"], budget_tokens=window.READ_TOKENS, kinds=("observation",)):
                 passages.setdefault((passage.segment.id, passage.text), passage)
-    return render(window.shown(passage.segment, passage.text) for passage in passages.values())
+    return [window.shown(passage.segment, passage.text) for passage in passages.values()]
 
 
 def _words_for_text(max_words: int | None, state: ResearchState, findings: Sequence[Segment]) -> int | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from . import clip, recall
+from . import clip, recall, transfer
 from .embedders import Embedder
 from .errors import ArchiveError, ArchiveInUse, EmbedderChanged, ReadOnly
+from .forgetting import notes_on, without
 from .indexer import Indexer
 from .ledger import COMMON, Filter, Ledger
 from .packing import pack
@@ -195,6 +197,14 @@ class Archive:
         """All of the run, in its order."""
         return self._ledger.segments(self.run)
 
+    def opened(self) -> str:
+        """Waits until the vectors can be searched; why they cannot, or an empty string."""
+        if self._indexer is None:
+            return ""
+        with contextlib.suppress(EmbedderChanged):
+            self._indexer.opened()
+        return self._indexer.failure
+
     def put_body(self, text: str) -> str:
         """Keeps a text under its content hash, and returns that."""
         return self._ledger.put_body(text)
@@ -212,9 +222,57 @@ class Archive:
         indexed = self._ledger.indexed_count(self.run)
         return Stats(*self._ledger.count(self.run), indexed, self._indexer.failure if self._indexer else "")
 
-    async def forget(self) -> int:
-        """Removes everything of this run. Returns how many segments went."""
-        return await asyncio.to_thread(self._forget)
+    async def forget(self, *, thread: str = "", source: str = "") -> int:
+        """Removes everything of this run; or of one thread of it; or a source (a handle, an id or a URL), with what was noted from it.
+
+        Returns how many segments went. Their bytes are in no file of the archive after: the vectors are made anew from what is left.
+        What the agent itself thought and said about a source stays.
+        """
+        if not thread and not source:
+            return await asyncio.to_thread(self._forget)
+        count = await asyncio.to_thread(self._forget_some, thread, source)
+        await self.flush()
+        return count
+
+    def _forget_some(self, thread: str, source: str) -> int:
+        gone = {segment.id: segment for segment in self.segments() if self._goes(segment, thread, source)}
+        read = [segment for segment in gone.values() if segment.kind == "observation"]
+        names = {name for segment in read for name in (segment.handle, segment.id, segment.url) if name}
+        for segment in self.segments():
+            if segment.source in gone or (segment.kind == "call" and notes_on(segment.text, names)):
+                gone[segment.id] = segment
+        if not gone:
+            return 0
+        count = self._ledger.forget_some(gone.keys(), partial(without, handles=[segment.handle for segment in read]))
+        self._drop_index()
+        self._indexer = self._index() if self._index else None
+        return count
+
+    @staticmethod
+    def _goes(segment: Segment, thread: str, source: str) -> bool:
+        if thread and segment.thread != thread:
+            return False
+        return not source or (segment.kind == "observation" and source.strip("[]") in (segment.handle, segment.id, segment.url))
+
+    def export(self, path: Path, *, about: Mapping[str, str] | None = None) -> int:
+        """Writes the segments of this run to a file (see `transfer`); `about` goes into its head. Returns how many."""
+        return transfer.write(path, self.run, self.segments(), about or {})
+
+    async def import_(self, path: Path, *, redact: Callable[[str], str] = str) -> int:
+        """Takes the segments of an export for this run's own, all or none; how many were new. Raises Damaged, and ArchiveError
+        where this archive holds others already: recall from two memories is what several archives are for."""
+        return await asyncio.to_thread(self._import, path, redact)
+
+    def _import(self, path: Path, redact: Callable[[str], str]) -> int:
+        transfer.check(path)
+        ours = {segment.id for segment in self.segments()}
+        known = sum(segment.id in ours for segment in transfer.read(path, self.run, redact))
+        if known != len(ours):
+            raise ArchiveError(f"the memory in {self._folder} holds other segments: import into a new folder, and name it in memory.also")
+        count = self._ledger.add_all(transfer.read(path, self.run, redact))
+        if self._indexer:
+            self._indexer.wake()
+        return count
 
     def _forget(self) -> int:
         count = self._ledger.forget(self.run)

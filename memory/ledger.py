@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,9 @@ class Ledger:
 
     def _rescue(self, accept_loss: bool) -> damage.Saved:
         new, saved = damage.rescue(self._path, schema.create, ("bodies", "segments"))
+        if not saved.rows:
+            new.unlink()
+            raise ArchiveError(f"{self._path} cannot be read as a ledger: nothing in it can be read")
         if saved.lost and not accept_loss:
             new.unlink()
             what, run = f"{saved.lost} of its {saved.rows + saved.lost} rows cannot be read", self._path.parent.name
@@ -158,6 +161,11 @@ class Ledger:
                 self._keep(text)
             return sum(self._add(segment) for segment in segments)
 
+    def add_all(self, segments: Iterable[Segment]) -> int:
+        """As `add`, one after another: a long file never stands in memory whole."""
+        with self._write():
+            return sum(self._add(segment) for segment in segments)
+
     def _add(self, segment: Segment) -> bool:
         body = self._keep(segment.text)
         values = [*(getattr(segment, name) for name in _COLUMNS[:-1]), body, title_key(segment.title)]
@@ -214,11 +222,39 @@ class Ledger:
                 self._db.execute(f"DELETE FROM bodies WHERE {gone}", (bodies,))
             else:  # nobody else is here: what `put_body` kept was this run's too
                 self._db.execute("DELETE FROM bodies")
-            self._recent = RecentTexts()
-            self._db.execute("INSERT INTO words (words) VALUES ('optimize')")  # FTS5 keeps deleted words until it merges
+            self._merge()
+        self._shrink()
+        return count
+
+    def forget_some(self, ids: Collection[str], edit: Callable[[str], str]) -> int:
+        """Removes these segments and their texts; texts that `put_body` kept are kept as `edit` leaves them, under their old hash."""
+        listed = json.dumps(sorted(ids))
+        mine = "SELECT seq FROM segments WHERE id IN (SELECT value FROM json_each(?))"
+        with self._write():
+            bodies = json.dumps(self._all(f"SELECT DISTINCT body FROM segments WHERE seq IN ({mine})", listed))
+            self._drop_chunks_of(mine, listed)
+            count = self._db.execute(f"DELETE FROM segments WHERE seq IN ({mine})", (listed,)).rowcount
+            gone = "hash IN (SELECT value ->> 0 FROM json_each(?)) AND hash NOT IN (SELECT body FROM segments)"
+            self._db.execute(f"DELETE FROM bodies WHERE {gone}", (bodies,))
+            for (ref,) in self._all("SELECT hash FROM bodies WHERE hash NOT IN (SELECT body FROM segments)"):
+                text = self.get_body(ref)
+                if (edited := edit(text)) != text:
+                    self._db.execute(
+                        "UPDATE bodies SET packed = 0, data = ? WHERE hash = ?", (edited.encode("utf-8", "surrogatepass"), ref)
+                    )
+            self._db.execute("UPDATE chunks SET indexed = 0")
+            self._merge()
+        self._shrink()
+        return count
+
+    def _merge(self) -> None:
+        self._recent = RecentTexts()
+        self._db.execute("INSERT INTO words (words) VALUES ('optimize')")  # FTS5 keeps deleted words until it merges
+
+    def _shrink(self) -> None:
+        """Deleted bytes leave the file."""
         self._all("VACUUM")
         self._all("PRAGMA wal_checkpoint(TRUNCATE)")
-        return count
 
     def rebuild(self, run: str) -> None:
         """Cuts and indexes a run's texts again; none of its chunks counts as indexed after."""
@@ -228,10 +264,12 @@ class Ledger:
                 self._index(seq, self.at([seq])[seq])
 
     def _drop_chunks(self, run: str) -> None:
-        mine = "SELECT seq FROM segments WHERE run = ?"
-        self._db.execute(f"DELETE FROM names WHERE chunk IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
-        self._db.execute(f"DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
-        self._db.execute(f"DELETE FROM chunks WHERE segment IN ({mine})", (run,))
+        self._drop_chunks_of("SELECT seq FROM segments WHERE run = ?", run)
+
+    def _drop_chunks_of(self, mine: str, value: str) -> None:
+        self._db.execute(f"DELETE FROM names WHERE chunk IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (value,))
+        self._db.execute(f"DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (value,))
+        self._db.execute(f"DELETE FROM chunks WHERE segment IN ({mine})", (value,))
 
     # -- reading
 

@@ -16,6 +16,7 @@ from research_agent import __version__
 
 if TYPE_CHECKING:
     from research_agent.config import Config
+    from research_agent.runs import Run
     from research_agent.session import Result
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
@@ -37,6 +38,8 @@ Out = Annotated[Path, typer.Option("--out", help="The folder that runs are kept 
 Name = Annotated[str, typer.Argument(metavar="ID", help="A run's id, the beginning of it, or its folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on stdout, progress on stderr.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Changes a setting of the config.")]
+PlanFile = Annotated[Path | None, typer.Option("--plan", metavar="FILE", help="These sub-questions: YAML, JSON or a Markdown list.")]
+ModelName = Annotated[str, typer.Option("--model", metavar="[PROVIDER:]NAME", help="Another model, for every role.")]
 RUNS = Path("runs")
 
 
@@ -81,29 +84,80 @@ def resume(
     id: Name,
     out: Out = RUNS,
     answer: Annotated[str | None, typer.Option("--answer", help="To a plan that waits: 'yes', or what to change about it.")] = None,
+    plan: PlanFile = None,
+    model: ModelName = "",
     set_: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run where it was."""
     from research_agent import runs
-    from research_agent.config import Config
+    from research_agent.history.settings import config_of
 
     found = runs.find(id, out)
-    if any(override.partition("=")[0].strip() in ("question", "out") for override in set_ or ()):
-        raise Fault("--set question, out: not allowed: a run keeps its question and its folder; start another one", BAD_CONFIG)
-    record = found.read()
-    mapping = {**record.get("config", {}), "question": record["question"], "out": str(found.folder.parent)}
-    config = Config.from_mapping(mapping, base=Path.cwd(), overrides=set_ or ())
-    _investigate(config, as_json, str(found.folder), _answer(answer))
+    said = _answer(answer, plan)
+    _investigate(config_of(found, model=model, overrides=set_ or ()), as_json, str(found.folder), said)
 
 
-def _answer(text: str | None) -> dict[str, Any] | None:
+def _answer(text: str | None, plan: Path | None) -> dict[str, Any] | None:
+    if text is not None and plan is not None:
+        raise Fault("--answer, --plan: not allowed together: one of them answers a plan that waits", BAD_CONFIG)
+    if plan is not None:
+        from research_agent.history.plan_file import read_plan
+
+        return {"plan": read_plan(plan)}
     if text is None:
         return None
+    if not text.strip():
+        raise Fault("--answer: it is empty; 'yes', or what to change about the plan", BAD_CONFIG)
     return {"approve": True} if text.strip().lower() in ("y", "yes", "ok", "approve") else {"feedback": text}
 
 
-def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dict[str, Any] | None) -> NoReturn:
+@app.command()
+def fork(
+    id: Name,
+    at: Annotated[int, typer.Option("--at", metavar="STEP", help="The step after which it goes another way; 0: before the first.")],
+    out: Out = RUNS,
+    plan: PlanFile = None,
+    question: Annotated[str, typer.Option("--question", "-q", help="Another question: it is planned anew, unless --plan says how.")] = "",
+    model: ModelName = "",
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a new run where another one stood at a step. The other is only read."""
+    import asyncio
+
+    from research_agent import runs
+    from research_agent.history.fork import Changes
+    from research_agent.history.fork import fork as forked
+    from research_agent.history.plan_file import read_plan
+    from research_agent.history.settings import config_of
+
+    found = runs.find(id, out)
+    changes = Changes(plan=read_plan(plan) if plan else (), question=" ".join(question.split()))
+    config = config_of(found, question=changes.question, model=model, overrides=set_ or ())
+    made = asyncio.run(forked(found, at, config, changes))
+    _investigate(config, as_json, str(made.folder), None)
+
+
+@app.command()
+def replay(id: Name, out: Out = RUNS, as_json: AsJson = False) -> None:
+    """Run a run again from its own records, offline, and compare every prompt. Exit 1 at the first difference."""
+    import asyncio
+
+    from research_agent import runs
+    from research_agent.history.replay import replay as replayed
+
+    found = runs.find(id, out)
+    told = asyncio.run(replayed(found))
+    if as_json:
+        _print_json({"id": found.id, "requests": told.recorded, "same": told.requests, "difference": told.difference})
+    if told.difference:
+        raise Fault(f"run {found.id} differs: {told.difference}", FAILED)
+    if not as_json:
+        typer.echo(f"replayed {found.id}: {told.requests} of {told.recorded} prompts are the same, byte for byte")
+
+
+def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dict[str, Any] | None, *, rewrite: bool = False) -> NoReturn:
     """Runs it with the terminal around it, asks for a waiting plan's approval, and exits with the outcome."""
     from research_agent.terminal import Terminal
 
@@ -111,7 +165,7 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
         terminal({"type": "start", "question": config.question, "model": config.model.name or config.model.provider})
         from research_agent.commands import investigate  # a second or two of libraries: the screen comes first
 
-        result, interrupted = investigate(config, terminal, resumed, answer)
+        result, interrupted = investigate(config, terminal, resumed, answer, rewrite=rewrite)
     if as_json:
         _print_json(_told(result))
     if result.status == "failed":
@@ -129,34 +183,67 @@ def _told(result: Result) -> dict[str, Any]:
 
 
 @app.command("list")
-def list_(out: Out = RUNS, as_json: AsJson = False) -> None:
-    """The runs there are."""
-    from research_agent import runs
+def list_(
+    text: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]", help="Only runs whose question or id holds these words.")] = None,
+    out: Out = RUNS,
+    status: Annotated[str, typer.Option("--status", help="Only runs that are complete, incomplete, failed, running, ...")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The runs there are: status, age, steps, cost, question."""
+    from research_agent.history.listing import STATUSES, rows
+    from research_agent.terminal.runs import listed
 
-    rows = [{**run.read(), "status": run.status(), "folder": str(run.folder)} for run in runs.runs(out)]
+    if status and status not in STATUSES:
+        raise Fault(f"--status {status}: not allowed: {', '.join(STATUSES)}", BAD_CONFIG)
+    found = rows(out, text=" ".join(text or ()), status=status)
     if as_json:
-        keys = ("id", "folder", "status", "reason", "question", "created", "steps", "usd")
-        _print_json([{key: row.get(key) for key in keys} for row in rows])
+        _print_json([row.as_json() for row in found])
         return
-    if not rows:
-        typer.echo(f"no runs in {out}")
-    for row in rows:
-        typer.echo(f"{row['id']}  {row['status']:<11}  {row.get('steps', 0):>4} steps  ${row.get('usd', 0):.2f}  {row['question']}")
+    if not found:
+        typer.echo(f"no runs in {out}" + (" that match" if text or status else ""))
+    else:
+        typer.echo("\n".join(listed(found)))
 
 
 @app.command()
-def show(id: Name, out: Out = RUNS, as_json: AsJson = False) -> None:
-    """A run: its plan, what it cost, how it stands."""
+def show(
+    id: Name,
+    out: Out = RUNS,
+    step: Annotated[int | None, typer.Option("--step", metavar="N", help="One step, as it stood; 0: the planning.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Its plan, as YAML that --plan FILE takes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """A run: its plan, what it cost, how it stands; or one step of it, as it stood."""
     from research_agent import runs
 
     found = runs.find(id, out)
-    record = {**found.read(), "status": found.status(), "folder": str(found.folder)}
-    if as_json:
-        _print_json(record)
-        return
-    from research_agent.terminal import show_record
+    if step is not None:
+        _show_step(found, step, as_json)
+    elif plan:
+        from research_agent.history.plan_file import write_plan
 
-    show_record(record)
+        items = found.read().get("sub_questions") or []
+        if not items:
+            raise Fault(f"run {found.id} has no plan yet", FAILED)
+        _print_json(items) if as_json else typer.echo(write_plan(found.id, items), nl=False)
+    else:
+        record = {**found.read(), "status": found.status(), "folder": str(found.folder)}
+        if as_json:
+            _print_json(record)
+            return
+        from research_agent.terminal import show_record
+
+        show_record(record)
+
+
+def _show_step(found: Run, step: int, as_json: bool) -> None:
+    import asyncio
+
+    from research_agent.history.at_step import at_step
+    from research_agent.terminal.steps import step_lines
+
+    told = asyncio.run(at_step(found, step))
+    _print_json(told) if as_json else typer.echo("\n".join(step_lines(told)))
 
 
 @app.command()
@@ -164,13 +251,21 @@ def report(
     id: Name,
     out: Out = RUNS,
     format: Annotated[str, typer.Option("--format", "-f", help="md or html.")] = "md",
+    model: Annotated[str, typer.Option("--model", metavar="[PROVIDER:]NAME", help="Writes it anew with this model.")] = "",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Writes it anew with this changed.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Print a run's report."""
+    """Print a run's report; or have it written anew on what was found, by another model (the earlier one is kept)."""
     from research_agent import runs
 
     found = runs.find(id, out)
     if format not in ("md", "html"):
         raise Fault(f"--format {format}: not allowed: md or html", BAD_CONFIG)
+    if model or set_:
+        from research_agent.history.settings import config_of
+
+        config = config_of(found, model=model, role="writer", overrides=set_ or ())
+        _investigate(config, as_json, str(found.folder), None, rewrite=True)
     path = found.folder / f"report.{format}"
     if not path.is_file():
         raise Fault(f"run {found.id} has no report.{format}; {found.status()}: {found.read().get('reason') or 'no reason given'}", FAILED)
@@ -179,7 +274,7 @@ def report(
 
 @app.command()
 def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete a run, whole: its folder, and what it put on servers."""
+    """Delete a run, whole: its folder, and what it put on servers. Refused while somebody works on it."""
     import asyncio
 
     from research_agent import runs
@@ -187,10 +282,9 @@ def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes",
     found = runs.find(id, out)
     if not yes:
         typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
-    from research_agent.stores.forget import forget
+    from research_agent.stores.forget import forget as forgotten
 
-    removed = asyncio.run(forget(found))
-    typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
+    typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, asyncio.run(forgotten(found))))}")
 
 
 @memory_app.command("search")
@@ -200,33 +294,68 @@ def memory_search(
     out: Out = RUNS,
     tokens: Annotated[int, typer.Option("--tokens", min=50, help="How much to bring back.")] = 1500,
 ) -> None:
-    """What a run remembers about something."""
+    """What a run remembers about something. It may be running meanwhile: nothing of it is written."""
     import asyncio
 
-    from research_agent.commands import recall
+    from research_agent.memory_commands import search
 
-    for line in asyncio.run(recall(id, out, query, tokens)):
+    for line in asyncio.run(search(id, out, query, tokens, say=_said)):
         typer.echo(line)
 
 
 @memory_app.command("rebuild")
-def memory_rebuild(id: Name, out: Out = RUNS) -> None:
+def memory_rebuild(
+    id: Name,
+    out: Out = RUNS,
+    embedder: Annotated[str, typer.Option("--embedder", help="By this embedder from now on, as memory.embedder names it.")] = "",
+) -> None:
     """Make a run's index anew from its ledger."""
     import asyncio
 
-    from research_agent.commands import rebuild
+    from research_agent.memory_commands import rebuild
 
-    typer.echo(asyncio.run(rebuild(id, out)))
+    typer.echo(asyncio.run(rebuild(id, out, embedder)))
+
+
+@memory_app.command("export")
+def memory_export(
+    id: Name, file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines; replaced if it is there.")], out: Out = RUNS
+) -> None:
+    """Write all that a run remembers into one file, as redacted as it is kept."""
+    import asyncio
+
+    from research_agent.memory_commands import export
+
+    typer.echo(asyncio.run(export(id, out, file)))
+
+
+@memory_app.command("import")
+def memory_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `memory export` wrote.")],
+    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="A new folder, or one this file was imported into before.")],
+    embedder: Annotated[str, typer.Option("--embedder", help="Makes its vectors, as memory.embedder names it.")] = "auto",
+) -> None:
+    """Make a folder of an exported memory, to search or to name in another run's memory.also."""
+    import asyncio
+
+    from research_agent.memory_commands import import_
+
+    typer.echo(asyncio.run(import_(file, into, embedder, say=_said)))
+
+
+def _said(text: str) -> None:
+    typer.echo(f"research-agent: {text}", err=True)
 
 
 @app.command()
 def models(
     markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it, with sources.")] = False,
+    verified: Annotated[bool, typer.Option("--verified", help="As README.md has it: what each was tried against.")] = False,
 ) -> None:
     """The models that are known: windows, prices, and what each was tried against."""
     from research_agent.terminal import tables
 
-    typer.echo(tables.models_markdown() if markdown else tables.models(), nl=False)
+    typer.echo(tables.models_markdown(brief=verified) if markdown or verified else tables.models(), nl=False)
 
 
 @app.command()
@@ -264,14 +393,15 @@ def main() -> None:
     except typer.Exit as end:
         code = end.exit_code
     except KeyboardInterrupt:
-        typer.echo(f"research-agent: {STOPPED}", err=True)
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except Exception as error:
         fault = _code(error)
         if fault is None:
             raise
         typer.echo(_line(error), err=True)
         sys.exit(fault)
+    if code == INTERRUPTED:  # newer typers make a code of Ctrl-C themselves
+        typer.echo(f"research-agent: {STOPPED}", err=True)
     sys.exit(code if isinstance(code, int) else COMPLETE)  # newer clicks return an exit's code, older ones raise it
 
 
@@ -290,7 +420,7 @@ def _code(error: Exception) -> int | None:
         return INTERRUPTED
     if isinstance(error, UsageError):
         return BAD_CONFIG
-    names = {"ConfigError": BAD_CONFIG, "RunError": FAILED, "ArchiveError": FAILED}
+    names = {"ConfigError": BAD_CONFIG, "PlanError": BAD_CONFIG, "NoSuchStep": BAD_CONFIG, "RunError": FAILED, "ArchiveError": FAILED}
     return next((names[base.__name__] for base in type(error).__mro__ if base.__name__ in names), None)
 
 

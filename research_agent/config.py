@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, SecretStr, ValidationError
 
+from research_agent import runs
 from research_agent.config_faults import SECRET_NAME, ConfigError, Fault, not_allowed, read
 from research_agent.config_file import anchor, read_file, set_value
 from research_agent.redact import Redactor
@@ -26,7 +27,10 @@ Provider = Literal[
     "extractive", "openai", "moonshot", "cometapi", "vllm", "sglang", "deepseek", "anthropic", "openrouter", "ollama", "llamacpp"
 ]
 SearchProvider = Literal["folder", "ddgs", "searxng", "tavily", "brave", "serper", "exa"]
-Role = Literal["planner", "investigator", "reviewer", "writer"]  # as graphs.ports has it; importing that takes a second
+Role = Literal["planner", "investigator", "reviewer", "writer", "summarizer"]  # as graphs.ports has it; importing that takes a second
+
+OPTIONAL_ROLES: tuple[Role, ...] = ("summarizer",)
+"""Played only where `roles` names them."""
 
 
 class ProviderDefaults(NamedTuple):
@@ -182,6 +186,7 @@ class ScrapeConfig(_Part):
         default=(), strict=False, description="a list of private hosts that may be read, each host or host:port"
     )
     robots: bool = Field(default=True, description="true or false: whether a site's robots.txt is obeyed")
+    browser: bool = Field(default=False, description="true or false: whether a page that is an empty shell is drawn by a Chromium")
 
 
 class PythonConfig(_Part):
@@ -211,7 +216,12 @@ class MemoryConfig(_Part):
     embedder: Annotated[str, _matching(_EMBEDDER)] = Field(
         default="auto", description="auto, none, onnx, sentence-transformers:NAME-or-path or openai:NAME"
     )
-    also: tuple[()] = Field(default=(), strict=False, description="an empty list (recall from earlier runs is not built yet)")
+    changed: Literal["rebuild", "refuse"] = Field(
+        default="rebuild", description="rebuild or refuse: what becomes of the vectors of another embedder than this one"
+    )
+    also: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), strict=False, description="a list of earlier runs to recall from: their ids, or their folders"
+    )
 
 
 class StoreConfig(_Part):
@@ -304,6 +314,11 @@ class Config(_Part):
             raise ConfigError("; ".join(part for part in (origin + in_file if in_file else "", elsewhere) if part))
         return config
 
+    @property
+    def played(self) -> tuple[Role, ...]:
+        """The roles that are played in this run."""
+        return tuple(role for role in get_args(Role) if role in self.roles or role not in OPTIONAL_ROLES)
+
     def model_for(self, role: Role) -> ModelConfig:
         """The model of a role: its own settings over `model`'s. What belongs to another provider or model is not carried over."""
         own = self.roles.get(role)
@@ -334,7 +349,12 @@ class Config(_Part):
 
     def embedder_key(self) -> str:
         """Of an embedder that is an OpenAI-compatible endpoint; empty where none is set."""
-        return os.environ.get("OPENAI_API_KEY", "").strip() if self.memory.embedder.startswith("openai:") else ""
+        return self.key_of(self.memory.embedder)
+
+    @staticmethod
+    def key_of(embedder: str) -> str:
+        """Of an embedder by its name."""
+        return os.environ.get("OPENAI_API_KEY", "").strip() if embedder.startswith("openai:") else ""
 
     @staticmethod
     def store_password(store: StoreConfig) -> str:
@@ -349,6 +369,15 @@ class Config(_Part):
         """The values that must not be written down: these models' keys, and every variable whose name says that it is secret."""
         named = {variable for model in models if (variable := model.key_variable)}
         return tuple(value for name, value in os.environ.items() if value and (name in named or _SECRET_VARIABLE.fullmatch(name)))
+
+    def unused(self) -> list[str]:
+        """What is said of a model that has no host: told, not obeyed."""
+        told = []
+        for where, model in {"model": self.model, **{f"roles.{role}": model for role, model in self.roles.items()}}.items():
+            given = _of_a_host(model)
+            if "provider" in model.model_fields_set and model.provider == "extractive" and given:
+                told.append(f"{where}: {', '.join(given)} not used: provider 'extractive' has no language model and no host")
+        return told
 
     def public(self) -> dict[str, Any]:
         """The settings as plain JSON, without secrets; `from_mapping` reads them back."""
@@ -369,7 +398,7 @@ def _origin_of(key: str, set_here: Mapping[str, str]) -> str:
 
 def _faults(config: Config) -> list[Fault]:
     """What only shows once the parts are seen together, or beside the machine."""
-    faults = _search_faults(config)
+    faults = [*_search_faults(config), *_memory_faults(config)]
     for name, server in config.mcp.items():
         faults += _mcp_faults(f"mcp.{name}", server)
     faults += [
@@ -381,9 +410,11 @@ def _faults(config: Config) -> list[Fault]:
     if named and not os.environ.get(named):
         what = named if _SHOWABLE_VARIABLE.fullmatch(named) else "(not shown)"
         faults.append(Fault("store.password_env", f"the environment variable {what} is not set"))
-    used = {"model": config.model} if set(config.roles) != set(get_args(Role)) else {}
+    used = {} if set(get_args(Role)) - set(OPTIONAL_ROLES) <= set(config.roles) else {"model": config.model}
     for where, model in {**used, **{f"roles.{role}": config.model_for(role) for role in config.roles}}.items():
         faults += _model_faults(where, model)
+    if "summarizer" in config.roles and config.model_for("summarizer").provider == "extractive":
+        faults.append(not_allowed("roles.summarizer.provider", "extractive", "a language model: the extractive one cannot summarize"))
     return faults
 
 
@@ -404,6 +435,17 @@ def _search_faults(config: Config) -> list[Fault]:
     return faults
 
 
+def _memory_faults(config: Config) -> list[Fault]:
+    faults = []
+    for number, name in enumerate(config.memory.also):
+        try:
+            if not (runs.find(name, config.out).folder / "ledger.sqlite").is_file():
+                faults.append(not_allowed(f"memory.also.{number}", name, "a run that has a memory"))
+        except runs.RunError as error:
+            faults.append(not_allowed(f"memory.also.{number}", name, f"the id or the folder of an earlier run ({error})"))
+    return faults
+
+
 def _mcp_faults(where: str, server: McpConfig) -> list[Fault]:
     if bool(server.command) == bool(server.url):
         return [Fault(where, "either a command or a url is wanted, and not both")]
@@ -416,8 +458,17 @@ def _mcp_faults(where: str, server: McpConfig) -> list[Fault]:
     ]
 
 
+def _of_a_host(model: ModelConfig) -> list[str]:
+    """What is given that a model without a host has no use for."""
+    return [name for name in ("base_url", "name", "api_key_env", "params", "like") if getattr(model, name)]
+
+
 def _model_faults(where: str, model: ModelConfig) -> list[Fault]:
     faults = []
+    if "provider" not in model.model_fields_set and (given := _of_a_host(model)):
+        hosts = ", ".join(name for name in PROVIDERS if name != "extractive")
+        what = f"missing, though {given[0]} is given: one of {hosts}; openai is any OpenAI-compatible host"
+        faults.append(Fault(f"{where}.provider", what))
     if model.provider != "extractive" and not model.name:
         faults.append(Fault(f"{where}.name", f"missing: the model's name as {model.provider} calls it"))
     window, output = model.window_tokens, model.max_output_tokens

@@ -63,9 +63,10 @@ def show(value: object, key: str = "") -> str:
 
 
 def read(errors: Iterable[ErrorDetails], root: type[BaseModel]) -> list[Fault]:
-    """pydantic's errors as faults; a field's description is what is allowed there."""
+    """pydantic's errors as faults; a field's description is what is allowed there. Of a list and its entry, the entry is told."""
     faults = {str(fault): fault for fault in (_fault(error, root) for error in errors)}
-    return list(faults.values())
+    keys = [fault.key for fault in faults.values()]
+    return [fault for fault in faults.values() if not any(key.startswith(f"{fault.key}.") for key in keys)]
 
 
 def _fault(error: ErrorDetails, root: type[BaseModel]) -> Fault:

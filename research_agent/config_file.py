@@ -10,6 +10,26 @@ import yaml
 from research_agent.config_faults import ConfigError, not_allowed
 
 
+class _Twice(Exception):
+    """A key that stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML itself would take the last of two equal keys and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    first = lines[key.value]
+                    where = f"lines {first} and {line}" if first != line else f"line {line}"
+                    raise _Twice(f"{key.value}: given twice, in {where}; once is allowed")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def read_file(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
@@ -18,7 +38,9 @@ def read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; a YAML file is wanted") from error
     try:
-        mapping = yaml.safe_load(raw)
+        mapping = yaml.load(raw, _Loader)  # noqa: S506 - a SafeLoader
+    except _Twice as error:
+        raise ConfigError(f"{path}: {error}") from error
     except yaml.MarkedYAMLError as error:
         at = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}: not YAML{at}: {error.problem}") from error
@@ -65,7 +87,7 @@ def _typed(text: str) -> Any:
 
 
 def anchor(mapping: dict[str, Any], base: Path) -> None:
-    """Makes a relative `search.folder` absolute."""
+    """Makes a relative `search.folder` absolute, and the folder of an earlier run in `memory.also`; an id stays one."""
 
     def absolute(value: Any) -> Any:
         return str(base.absolute() / Path(value).expanduser()) if isinstance(value, str) and value.strip() else value
@@ -73,3 +95,7 @@ def anchor(mapping: dict[str, Any], base: Path) -> None:
     search = mapping.get("search")
     if isinstance(search, dict) and "folder" in search:
         mapping["search"] = {**search, "folder": absolute(search["folder"])}
+    memory = mapping.get("memory")
+    if isinstance(memory, dict) and isinstance(memory.get("also"), list):
+        also = [absolute(name) if isinstance(name, str) and (base / name / "run.json").is_file() else name for name in memory["also"]]
+        mapping["memory"] = {**memory, "also": also}

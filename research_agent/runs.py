@@ -42,16 +42,17 @@ class Run:
 
     @property
     def assets(self) -> Path:
+        """What code made and a report may show (research_agent.assets)."""
         return self.folder / "assets"
+
+    @property
+    def workspace(self) -> Path:
+        """Where the run's code works; what it leaves there is its own."""
+        return self.folder / "workspace"
 
     def read(self) -> dict[str, Any]:
         """run.json. Raises RunError if it cannot be read, or a newer version wrote it."""
         return read_record(self.folder)
-
-    def steps_before(self) -> int:
-        """Of a fork: the steps that were made before it began."""
-        parent = self.read().get("parent") or {}
-        return int(parent.get("step", 0))
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
@@ -77,6 +78,7 @@ class Run:
 
     @property
     def locked(self) -> bool:
+        """Whether a process works on it. Looking writes nothing: the folder may be one that cannot be written."""
         return lock.is_held(self.folder)
 
     def status(self) -> str:
@@ -113,8 +115,8 @@ def now() -> str:
 
 def create(out: Path, question: str, **record: Any) -> Run:
     """A new run's folder, with its record."""
-    with built(out, question) as run:
-        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
+    with built(out, question, **record) as run:
+        pass
     return Run(out.resolve() / run.id)
 
 
@@ -124,13 +126,14 @@ def new_id(question: str) -> str:
 
 
 @contextmanager
-def built(out: Path, question: str) -> Iterator[Run]:
+def built(out: Path, question: str, **record: Any) -> Iterator[Run]:
     """A run's folder to be filled, under its id but out of sight; it is in `out` when this ends well, and gone when it does not."""
     hidden = out.resolve() / f".{secrets.token_hex(4)}.{UNFINISHED}"
     run = Run(hidden / new_id(question))
     try:
         run.folder.mkdir(parents=True, mode=0o700)  # what was read may be private
         run.assets.mkdir()
+        run.update(id=run.id, question=question, status="running", reason="", created=now(), **record)
         _sweep(out)
         yield run
         os.replace(run.folder, hidden.parent / run.id)

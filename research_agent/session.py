@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
+from research_agent.assets.keep import Assets
 from research_agent.config import Config, StoreConfig
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
@@ -26,9 +27,12 @@ from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.history.making import steps_before
+from research_agent.history.recorder import opened_recorder
+from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
-from research_agent.memory.embedders import choose
-from research_agent.models.load import ROLES, CannotLoad, load_roles
+from research_agent.memory.embedders import Choice
+from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, Slot, now
@@ -59,24 +63,40 @@ class Result:
     """For a person's word on the plan."""
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A run that another graph drives."""
+
+    id: str
+    folder: Path
+    context: Context
+    finish: Callable[[Mapping[str, Any]], Result]
+    """From the values that the research graph ended with: writes the report and its tables into the run's folder."""
+
+
 class Session:
     """Works on one run until it ends, is stopped, or waits for a person."""
 
-    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl) -> None:
-        self._run, self._config, self._control = run, config, control
-        keys = config.secrets(*(config.model_for(role) for role in ROLES))
+    def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
+        self._run, self._config, self._control, self._embedder = run, config, control, embedder
+        keys = config.secrets(*(config.model_for(role) for role in config.played))
         self._redact = Redactor((*keys, config.store_password(config.store)))
+        self._assets = Assets(run.folder)
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
+        self._deaf = False
         self._started = time.monotonic()
         self._seconds_before = 0.0
+        self._steps_before = steps_before(run)
         self._state: ResearchState = {}
         self._opened = False
         self._slot = Slot(run)
 
-    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None) -> Result:
+    async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
+
+        `answer` is to a plan that waits; `rewrite` asks the writer once more, of a run that has ended.
 
         LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
         """
@@ -85,7 +105,7 @@ class Session:
             try:
                 record = self._run.read()
                 self._begin(record, resumed)
-                return await self._work(resumed, answer, places.recorded(record))
+                return await self._work(resumed, answer, rewrite, places.recorded(record))
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 return self._failed(error, record, resumed)
 
@@ -120,22 +140,22 @@ class Session:
         self._tell({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, "failed", reason, None, "")
 
-    async def _work(self, resumed: bool, answer: dict[str, Any] | None, store_before: StoreConfig) -> Result:
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool, store_before: StoreConfig) -> Result:
         async with AsyncExitStack() as stack:
             here, before_here = (places.of(self._run, store) for store in (self._config.store, store_before))
             checkpointer = await stack.enter_async_context(open_checkpoints(here, self._warn, before_here))
-            archive = await stack.enter_async_context(self._archive())
-            tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
+            memories, tools = await stack.enter_async_context(self._parts())
+            archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            state = await graph.aget_state(thread)
-            before = cast(ResearchState, state.values)
+            context = self._context(memories, tools)
+            at, before, again = await self._reopened(graph, thread, context, rewrite)
             self._seconds_before = before.get("seconds", 0.0)
-            context = self._context(archive, tools)
-            if not state.next and not _still_stopped(before, context):
-                await self._reopen(graph, thread, before)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             self._state, self._opened = before, True
+            recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
+            how = "answer" if answer is not None else "state" if before else "question"
+            context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
@@ -154,13 +174,48 @@ class Session:
                 self._warn(f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed")
             return self._finish(values, archive, drained)
 
-    async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, before: ResearchState) -> None:
-        """A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing."""
-        if before.get("stopped"):
-            left = any(item["status"] == "open" for item in before["plan"])
-            await graph.aupdate_state(
-                thread, {"stopped": "", "report": {}}, as_node="open" if left or not before.get("reviews") else "review"
-            )
+    async def _reopened(
+        self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
+    ) -> tuple[int | None, ResearchState, dict[str, Any]]:
+        """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
+
+        A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
+        """
+        state = await graph.aget_state(thread)
+        values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
+        self._seconds_before = values.get("seconds", 0.0)
+        again: dict[str, Any] = {}
+        if rewrite:
+            as_node = "investigate" if values.get("stopped") else "review"
+            again["reopened"] = {"values": {"report": {}}, "as_node": as_node}
+        elif values.get("stopped") and not state.next and not _still_stopped(values, context):
+            left = any(item["status"] == "open" for item in values["plan"])
+            as_node = "open" if left or not values.get("reviews") else "review"
+            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
+        if reopened := again.get("reopened"):
+            await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
+        return at, values, again
+
+    @asynccontextmanager
+    async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
+        async with (
+            open_memories(self._config, self._run, self._embedder, self._warn) as memories,
+            open_tools(self._config, memories.archive, self._run, self._emit, earlier=memories.earlier) as tools,
+        ):
+            yield memories, tools
+
+    @asynccontextmanager
+    async def embedded(self) -> AsyncIterator[Embedded]:
+        """What the graph needs, for somebody else's graph to run it in. The run's folder is locked meanwhile."""
+        with self._run.lock():
+            async with self._parts() as (memories, tools):
+                self._run.update(status="running", reason="", config=self._config.public())
+
+                def finish(state: Mapping[str, Any]) -> Result:
+                    self._state = cast(ResearchState, state)
+                    return self._finish(self._state, memories.archive, drained=False)
+
+                yield Embedded(self._run.id, self._run.folder, self._context(memories, tools), finish)
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
@@ -173,39 +228,29 @@ class Session:
             return True
         return False
 
-    @asynccontextmanager
-    async def _archive(self) -> AsyncIterator[Archive]:
-        wanted = self._config.memory.embedder
-        choice = choose(wanted, api_key=self._config.embedder_key())
-        if choice.embedder is None and wanted == "auto":
-            self._warn(choice.reason)
-        vectors = self._config.store.vectors or ""
-        archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder, vectors=vectors)
-        if archive.mended:
-            self._warn(archive.mended)
-        try:
-            yield archive
-        finally:
-            await archive.close()
+    def _warn(self, text: str) -> None:
+        self._emit({"type": "warning", "text": text})
 
-    def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
+    def _context(self, memories: Memories, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
+        for text in config.unused():
+            self._emit({"type": "warning", "text": text})
         for name in sorted({model.name for model in models.values() if not model.priced}):
             self._emit({"type": "warning", "text": f"the prices of {name} are not known, so limits.usd cannot hold: set model.prices"})
         return Context(
             run=self._run.id,
             models=models,
             tools=tools,
-            archive=archive,
-            limits=Limits(
-                usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._run.steps_before()
-            ),
+            archive=memories.archive,
+            earlier=tuple(earlier.run for earlier in memories.earlier),
+            limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._steps_before),
             clock=self._clock,
             now=now,
             redact=self._redact,
             approve_plan=config.approve_plan,
             max_words=config.report.max_words,
             loop_guard=config.guards.loops,
+            assets=lambda: [(asset.path, asset.step, asset.is_figure) for asset in self._assets.listed()],
             slot=self._slot,
         )
 
@@ -215,7 +260,8 @@ class Session:
     def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
         draft, stopped = state.get("report") or None, self._with_remedy(state)
         if drained:
-            draft, stopped = None, f"stopped; research-agent resume {self._run.id} goes on"
+            noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
+            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"
@@ -249,6 +295,8 @@ class Session:
             draft=draft,
             findings=findings,
             lookup=archive.get,
+            assets=self._assets.listed(),
+            data_of=self._assets.data,
             status=status,
             reason=reason,
             failures=state.get("failures", []),
@@ -270,7 +318,7 @@ class Session:
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
         usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
         tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        steps = max(0, state.get("step", 0) - self._run.steps_before())
+        steps = max(0, state.get("step", 0) - self._steps_before)
         counts = {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
         self._run.update(
             status=status,
@@ -287,15 +335,17 @@ class Session:
         self._emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
 
-    def _warn(self, text: str) -> None:
-        self._emit({"type": "warning", "text": text})
-
     def _emit(self, event: Event) -> None:
         if event["type"] == "warning":
             self._warnings.append(event["text"])
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
-        self._tell(event)
+        try:
+            self._tell(event)
+        except Exception as error:  # noqa: BLE001 - whoever looks on is anyone's code: its fault is no reason to lose a run
+            if not self._deaf:
+                self._deaf = True
+                self._emit({"type": "warning", "text": f"on_event failed at {event['type']!r}: {type(error).__name__}: {error}"})
 
 
 def _still_stopped(state: ResearchState, context: Context) -> bool:

@@ -93,6 +93,10 @@ def refused(tmp_path: Path, text: str, **more: object) -> str:
         (GOOD + "guards: {loops: 1}", ["guards.loops", "1", "true or false"]),
         (GOOD + "cache: 7", ["cache", "7", "folder"]),
         (GOOD + "1: 2", ["1", "no such key"]),
+        (GOOD + "limits: {usd: 1}\nlimits: {usd: 2}", ["limits: given twice, in lines 3 and 4"]),
+        (GOOD + "limits:\n  usd: 1\n  steps: 5\n  usd: 2", ["usd: given twice, in lines 4 and 6"]),
+        (GOOD + "model: {base_url: 'http://127.0.0.1:8000/v1'}", ["model.provider: missing, though base_url is given", "vllm"]),
+        (GOOD + "roles: {writer: {name: x}}", ["roles.writer.provider: missing, though name is given"]),
     ],
 )
 def test_a_bad_config_is_told_in_one_line_with_key_value_and_what_is_allowed(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -110,6 +114,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\x00\xff\xfe\x80 question")
     with pytest.raises(ConfigError, match="not YAML"):
         Config.load(tmp_path / "binary.yaml")
+
+
+def test_of_a_list_and_its_entry_the_entry_is_told(tmp_path: Path) -> None:
+    assert refused(tmp_path, "question: Why?\nsearch: {providers: [google]}").count("search.providers") == 1
+    assert refused(tmp_path, GOOD + "report: {formats: [pdf]}").count("report.formats") == 1
+
+
+def test_what_a_model_without_a_host_has_no_use_for_is_told(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD + "model: {provider: extractive, base_url: 'http://127.0.0.1:8000/v1'}")
+    assert config.unused() == ["model: base_url not used: provider 'extractive' has no language model and no host"]
+    assert load(tmp_path, GOOD).unused() == []
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ async def test_what_will_not_pass_ends_the_run_at_once_with_what_it_has(tmp_path
         agent.config = agent.config.model_copy(update={"model": agent.config.model.model_copy(update={"api_key_env": "MOONSHOT_API_KEY"})})
         result = await agent.arun(on_event=events.append)
         asked = len(host.requests)
-    assert asked == 5  # the investigator's, refused, and the writer's: none was repeated
+    assert asked == 4  # none was repeated, and the writer, who has the same key, was not asked at all
     assert not [event for event in events if event["type"] == "retry"]
     assert result.status == "incomplete"
     assert result.reason.startswith(f"the key in MOONSHOT_API_KEY {told}")
@@ -72,6 +72,42 @@ async def test_what_will_not_pass_ends_the_run_at_once_with_what_it_has(tmp_path
     assert "\n" not in result.reason
     assert result.report is not None
     assert "nine moons" in result.report.read_text()
+
+
+async def test_a_writer_with_a_key_of_its_own_still_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_KEY", "sk-other-" + "s3cr3t" * 5)
+    fault = Reply(status=401, error={"message": "Invalid Authentication"})
+    with ScriptedHost(failing_after(3, fault)) as host, ScriptedHost(scripted(noting)) as other:
+        given = config(tmp_path, host).public()["model"]
+        writer = {**given, "base_url": other.base_url, "api_key_env": "OTHER_KEY"}
+        result = await Agent(config(tmp_path, host, roles={"writer": writer})).arun()
+        assert len(other.requests) == 1
+    assert result.status == "incomplete"
+    assert result.answer.startswith("Nine")
+
+
+async def test_a_host_that_never_listened_is_told_at_once_and_one_that_was_there_is_waited_for(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    with ScriptedHost([]) as host:
+        settings = config(tmp_path, host)
+    first = await Agent(settings).arun(on_event=events.append)
+    assert first.status == "failed"
+    assert "nothing answers at 127.0.0.1" in first.reason
+    assert "start it, or check model.base_url" in first.reason
+    assert len([event for event in events if event["type"] == "retry"]) == failures.ATTEMPTS_UNMET - 1
+
+    with ScriptedHost(lambda request: gone(request)) as host:
+        work = scripted(noting)
+
+        def gone(request: Request) -> Reply:
+            if len(host.requests) == 3:
+                host._server.socket.close()  # the process is killed; what it answers now is its last word
+            return work(request)
+
+        events.clear()
+        second = await Agent(config(tmp_path, host)).arun(on_event=events.append)
+    assert len([event for event in events if event["type"] == "retry"]) >= failures.ATTEMPTS - 1
+    assert second.report is not None
 
 
 async def test_a_run_refused_before_its_plan_says_what_to_do_and_can_be_resumed(tmp_path: Path) -> None:

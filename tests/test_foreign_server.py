@@ -23,7 +23,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_chunk_to_message
 from pydantic import SecretStr
 
+from research_agent.doctor.machine import Row, diagnose
 from research_agent.graphs.ports import ModelCallError
+from research_agent.models.catalog import lookup, rows
 from research_agent.models.load import Settings, load
 
 CLI = Path(os.environ.get("AIMOCK", "")) / "node_modules/@copilotkit/aimock/dist/cli.js"
@@ -37,6 +39,9 @@ SEARCH = {
     },
 }
 MODELS = [("moonshot", "kimi-k2-thinking"), ("anthropic", "claude-sonnet-5-5"), ("openai", "gpt-5")]
+
+ROWS = [(row.provider, row.name) for row in rows() if "aimock" in row.verified]
+"""Every row of the catalog that says so."""
 
 pytestmark = pytest.mark.skipif(
     not (os.environ.get("AIMOCK") and CLI.is_file() and shutil.which("node")), reason="needs AIMOCK=DIR and node"
@@ -105,8 +110,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "match": {"userMessage": "Too much"},
         "response": {"error": {"message": "rate limited", "type": "rate_limit_error"}, "status": 429, "retryAfter": 7},
     }
+    added = {"reasoning": "I call the tool.", "toolCalls": [{"name": "add", "arguments": json.dumps({"a": 17, "b": 25})}]}
+    sums = [
+        {"match": {"userMessage": "17 + 25", "turnIndex": 0}, "response": added},
+        {"match": {"userMessage": "17 + 25", "turnIndex": 1}, "response": {"reasoning": "I have it.", "content": "42."}},
+    ]
     path = tmp_path_factory.mktemp("aimock") / "fixtures.json"
-    path.write_text(json.dumps({"fixtures": [busy, *turns, end]}))
+    path.write_text(json.dumps({"fixtures": [busy, *sums, *turns, end]}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -145,7 +155,8 @@ async def answered(chat: BaseChatModel, messages: list[Any]) -> AIMessage:
     return message
 
 
-@pytest.mark.parametrize(("provider", "name"), MODELS)
+@pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")  # its SDK's word on a retiring one
+@pytest.mark.parametrize(("provider", "name"), ROWS)
 async def test_a_loop_of_tool_calls(wire: Wire, provider: str, name: str) -> None:
     chat = model(wire.url, provider, name)
     messages: list[Any] = [HumanMessage("Investigate")]
@@ -182,7 +193,11 @@ def _kimi(body: dict[str, Any], turns: list[AIMessage]) -> None:
     assert [message["reasoning_content"] for message in said] == [f"Thought {turn}." for turn in range(TURNS)]
     assert all("content" not in message for message in said)
     assert [call["id"] for message in said for call in message["tool_calls"]] == [turn.tool_calls[0]["id"] for turn in turns]
-    assert (body["temperature"], body["max_completion_tokens"], body["stream"]) == (1.0, 32768, True)
+    assert (body["temperature"], body["max_completion_tokens"], body["stream"]) == (
+        1.0,
+        lookup("moonshot", body["model"]).max_output_tokens,
+        True,
+    )
 
 
 def _claude(body: dict[str, Any], turns: list[AIMessage]) -> None:
@@ -235,3 +250,22 @@ async def test_a_rate_limit_is_told_with_its_wait(server: str, provider: str, na
     with pytest.raises(ModelCallError) as caught:
         await answered(model(server, provider, name), [HumanMessage("Too much")])
     assert (caught.value.kind, caught.value.retry_after_s) == ("rate_limit", 7.0)
+
+
+@pytest.mark.parametrize(("provider", "name"), MODELS)
+async def test_the_doctor_examines_it(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, name: str) -> None:
+    monkeypatch.setenv("TEST_HOST_KEY", "sk-test")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("A.")
+    given = {"provider": provider, "name": name, "base_url": server if provider == "anthropic" else f"{server}/v1"}
+    params = {"use_responses_api": True} if provider == "openai" else {}
+    settings = {"model": {**given, "api_key_env": "TEST_HOST_KEY", "params": params}, "search": {"folder": "docs"}}
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps({**settings, "memory": {"embedder": "none"}, "out": str(tmp_path / "runs")}))
+    found: list[Row] = []
+    assert await diagnose(path, (), offline=False, on_row=found.append, say=lambda text: None)
+    states = {row.check: row.state for row in found}
+    assert [states[check] for check in ("key", "host", "model", "tools", "reasoning")] == ["ok"] * 5
+    assert states["cache"] in ("ok", "warn")  # this server reports no cached tokens in some of its shapes
+    told = next(row.found for row in found if row.check == "reasoning")
+    assert "the host took it back in a tool loop" in told

@@ -252,12 +252,12 @@ async def test_a_model_that_is_gone_leaves_what_was_found_to_the_writer(archive:
     def investigate(messages: list[BaseMessage]) -> AIMessage:
         results = sum(isinstance(message, ToolMessage) for message in messages)
         if results == 2:
-            raise ModelCallError("the key has no quota left", "quota")
+            raise ModelCallError("the model is gone", "bad_request")
         return calls(("note", {"query": "x"}), at=1) if results else calls(("web_search", {"query": "apples"}))
 
     given = model(investigate)
     state = await build_research_graph().ainvoke({"question": "What?"}, context=context(archive, given, tool("web_search", page), noting))
-    assert "no quota left" in state["stopped"]
+    assert "the model is gone" in state["stopped"]
     assert "[S100]" in state["report"]["answer"]
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage, message_chunk_to_message
 from pydantic import SecretStr
+from test_wrong_calls import config, scripted
 
+from research_agent import Agent
 from research_agent.graphs.ports import RETRYABLE, ModelCallError
+from research_agent.models.catalog import Row, rows
 from research_agent.models.chat import ReasoningChatModel
 from research_agent.models.load import Settings, load
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
@@ -131,6 +136,80 @@ async def test_sixty_turns_without_one_refusal(provider: str, name: str, dialect
     assert "Another model's thought." not in json.dumps(host.requests)
     for earlier, later in zip(host.requests, host.requests[1:], strict=False):
         assert later["messages"][: len(earlier["messages"])] == earlier["messages"]
+
+
+HOSTS = {
+    "moonshot": KIMI,
+    "deepseek": DEEPSEEK,
+    "vllm": VLLM,
+    "sglang": Dialect(call_id="functions.{name}:{n}", known_ids=VLLM.known_ids, usage="both"),
+    "openrouter": Dialect(reasoning_field="reasoning", call_id="{name}:{n}", usage="both"),
+    "cometapi": Dialect(needs_reasoning=KIMI.needs_reasoning, fixed=KIMI.fixed, tool_choice=KIMI.tool_choice),
+    "ollama": Dialect(reasoning_field="reasoning"),
+    "llamacpp": Dialect(),
+}
+SAMPLED = ("kimi-k2.6", "kimi-k2.7-code", "kimi-k3", "kimi-k3.1-pro")
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row.api == "chat"], ids=lambda row: f"{row.provider}-{row.name}")
+async def test_every_row_of_the_catalog_in_a_short_loop_on_its_host(row: Row) -> None:
+    dialect = HOSTS[row.provider]
+    if row.family in SAMPLED and row.provider == "moonshot":
+        dialect = replace(dialect, fixed=(("temperature", 1.0), ("top_p", 0.95)), window_tokens=row.window_tokens)
+
+    def script(request: Request) -> Reply:
+        turn = sum(message["role"] == "assistant" for message in request["messages"])
+        calls = [Call("web_search", {"query": f"{turn}.{n}"}) for n in range(1 + turn % 3)]
+        return Reply(reasoning=f"Thought {turn}.", content="Done.") if turn == 6 else Reply(reasoning=f"Thought {turn}.", calls=calls)
+
+    with ScriptedHost(script, dialect=dialect) as host:
+        params = {"temperature": 0.3, "top_p": 0.5}
+        chat = load(Settings(provider=row.provider, name=row.name, base_url=host.base_url, params=params)).chat
+        messages: list[Any] = [SystemMessage("S"), HumanMessage("Q")]
+        while not isinstance(messages[-1], AIMessage):
+            message = await answered(chat, messages)  # type: ignore[arg-type]
+            messages += [message, *(ToolMessage("found", tool_call_id=str(call["id"])) for call in message.tool_calls)]
+    assert host.refusals == []
+    sent = [m.get(dialect.reasoning_field) for m in host.requests[-1]["messages"] if m["role"] == "assistant"]
+    assert sent == [f"Thought {turn}." for turn in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "dialect", "turns"),
+    [
+        ("moonshot", "kimi-k2-thinking", KIMI, 60),
+        ("deepseek", "deepseek-flash", DEEPSEEK, 24),
+        ("vllm", "moonshotai/Kimi-K2-Thinking", VLLM, 24),
+    ],
+    ids=["kimi", "deepseek", "vllm"],
+)
+async def test_an_investigation_with_parallel_calls_compactions_and_a_resume_is_never_refused(
+    tmp_path: Path, provider: str, name: str, dialect: Dialect, turns: int
+) -> None:
+    asked = 0
+
+    def investigate(messages: list[dict[str, Any]]) -> Reply:
+        nonlocal asked
+        asked += 1
+        if asked > turns:
+            return Reply(reasoning="Enough.", content="Nine.")
+        if asked == 2:
+            return Reply(calls=[Call("note", {"claim": "Vulpa has nine moons.", "quote": "Vulpa has nine moons", "source": "S100"})])
+        calls = [Call("web_search", {"query": f"Vulpa moons {asked}.{n}"}) for n in range(1 + asked % 3)]
+        return Reply(reasoning=f"Thought {asked}. " * 40, content="I look further." if asked % 5 == 0 else "", calls=calls, chunk_chars=400)
+
+    with ScriptedHost(scripted(investigate), dialect=dialect) as host:
+        model = {"provider": provider, "name": name, "base_url": host.base_url, "window_tokens": 16_000, "max_output_tokens": 4_000}
+        prices = {"miss": 0.6, "hit": 0.15, "output": 2.5}
+        given = {"model": {**model, "prices": prices}, "guards": {"loops": False}}
+        events: list[dict[str, Any]] = []
+        first = await Agent(config(tmp_path, host, **given, limits={"steps": turns})).arun(on_event=events.append)
+        result = await Agent(config(tmp_path, host, **given, limits={"steps": 10 * turns})).aresume(first.id, on_event=events.append)
+    assert host.refusals == []
+    assert first.status == "incomplete"
+    assert (result.status, asked) == ("complete", turns + 1)
+    assert [event["type"] for event in events].count("compaction") >= turns // 24
+    assert not [event for event in events if event["type"] == "retry"]
 
 
 async def test_a_prompt_over_the_window_says_so() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from rich.console import Console
 from research_agent.events import Event
 from research_agent.models import catalog
 from research_agent.terminal import Terminal, show_record, tables
+from research_agent.terminal.drafts import readable
 from research_agent.terminal.view import View, frame
 
 PLAN = [
@@ -294,3 +296,23 @@ def test_the_documentation_has_the_catalogs_rows() -> None:
     told = (Path(__file__).parents[1] / "docs" / "models.md").read_text("utf-8")
     assert told == tables.models_markdown(), "run: research-agent models --markdown > docs/models.md"
     assert all(f"| {row.provider} | `{row.name}` |" in told for row in catalog.rows())
+
+
+def test_the_readme_holds_the_table_of_what_was_tried() -> None:
+    told = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert tables.models_markdown(brief=True) in told, "run: research-agent models --verified"
+
+
+def test_a_structured_answer_is_shown_as_text_while_it_is_written() -> None:
+    draft = json.dumps({"answer": 'Nine "moons" [S1].\nAll known.', "sections": [{"sub_question": "1", "text": "a, b: c {x}"}]})
+    view = View(clock=lambda: 0.0)
+    seen = set()
+    for at in range(0, len(draft), 3):
+        view.update({"type": "text", "text": draft[at : at + 3], "role": "writer"})
+        seen.add(view.said)
+        assert not any(mark in view.said for mark in ('{"', '":', "sub_question", "sections"))
+    assert view.said == 'Nine "moons" [S1].\nAll known.\n1\na, b: c {x}'
+    assert any(text.startswith('Nine "mo') and "[S1]" not in text for text in seen)  # as it comes
+    view.update({"type": "turn", "role": "writer", "reasoning": "I wrote it.", "content": ""})
+    assert view.said == "I wrote it."
+    assert readable("no JSON {at all") == "no JSON {at all"

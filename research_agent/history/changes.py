@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointMetadata, CheckpointTuple
 
 from research_agent.graphs import prompts
 from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
 from research_agent.graphs.window import keep
+
+_TASKS = "__pregel_tasks"
+_BRANCH = "branch:to:"
 
 
 def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies: Any) -> ResearchState:
@@ -40,3 +45,19 @@ def _opened_by(values: ResearchState, question: str, plan: Sequence[SubQuestion]
 def other_question(values: ResearchState, question: str, turns: list[TurnRef]) -> ResearchState:
     """Nothing planned; what was read and found is kept."""
     return {"question": question, "plan": [], "turns": turns, "calls": [], "results": {}, "opened": "", "feedback": "", "reviews": 0}
+
+
+async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: Mapping[str, Any], *, unrouted: bool = False) -> None:
+    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`."""
+    checkpoint = at.checkpoint
+    values = {**checkpoint["channel_values"], **changed}
+    if unrouted:
+        values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
+    versions = dict(checkpoint["channel_versions"])
+    version = saver.get_next_version(max(versions.values(), default=None), None)
+    versions |= dict.fromkeys(changed, version)
+    config: RunnableConfig = {"configurable": {"thread_id": at.config["configurable"]["thread_id"], "checkpoint_ns": ""}}
+    if at.parent_config:
+        config["configurable"]["checkpoint_id"] = at.parent_config["configurable"]["checkpoint_id"]
+    metadata = cast(CheckpointMetadata, dict(at.metadata))
+    await saver.aput(config, {**checkpoint, "channel_values": values, "channel_versions": versions}, metadata, versions)

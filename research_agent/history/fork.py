@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from research_agent import runs
+from research_agent import checkpoint_file
+from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.calls import add_usage
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
-from research_agent.history.changes import other_plan, other_question
+from research_agent.history.changes import amend, other_plan, other_question
+from research_agent.history.making import made
 from research_agent.history.memory_copy import Then, copy_bodies, copy_segments, new_ids, refs_in, with_ids
+from research_agent.history.records import NAME, Record, Records, current
 from research_agent.history.snapshot import snapshot
 from research_agent.history.steps import NoSuchStep, Place, checkpoints, place, values_of
 from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
 
 _INPUT = "__input__"  # LangGraph's name for a new input, which makes the graph begin anew with the state there is
-_TASKS = "__pregel_tasks"
-_BRANCH = "branch:to:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +54,12 @@ async def fork(parent: Run, step: int, config: Config, changes: Changes = Change
         if at is not None and ledger is None:
             raise RunError(f"run {parent.id} has no ledger.sqlite: what it read is lost, so it cannot be forked")
         told = {"id": parent.id, "folder": str(parent.folder), "step": step, **_spent(parent, at)}
-        with runs.built(config.out, config.question) as run:
+        nothing = {"steps": 0, "usd": 0.0, "seconds": 0.0}
+        with made(config.out, config.question, config=config.public(), parent=told, **nothing) as run:
             if at is not None and ledger is not None:
-                await _Copy(parent, run, at, step, ledger, changes, config).make(history)
-            run.update(id=run.id, question=config.question, status="incomplete", reason="forked, not begun", created=runs.now(),
-                       config=config.public(), parent=told, steps=0, usd=0.0, seconds=0.0)  # fmt: skip
+                await _Copy(parent, run, at, step, ledger, snapshot(parent, NAME, folder), changes, config).make(history)
+                Assets(parent.folder).copied(run.folder, upto=step)
+            run.update(status="incomplete", reason="forked, not begun")
     return Run(config.out.resolve() / run.id)
 
 
@@ -87,30 +89,53 @@ def _tokens(usage: Usage) -> dict[str, int]:
 class _Copy:
     """The parent's checkpoints and memory up to a place, as the new run's."""
 
-    def __init__(self, parent: Run, run: Run, at: Place, step: int, ledger: Path, changes: Changes, config: Config) -> None:
+    def __init__(
+        self, parent: Run, run: Run, at: Place, step: int, ledger: Path, records: Path | None, changes: Changes, config: Config
+    ) -> None:
         self._parent, self._run, self._at, self._step, self._changes, self._config = parent, run, at, step, changes, config
         self._source = Ledger(ledger)
         self._target = Ledger(run.folder / "ledger.sqlite")
+        self._replans = bool(changes.question) and not changes.plan
+        self._before = _read(records) if records else []
+        self._records = Records(run.folder / NAME)
         self._renamed = new_ids(self._source, parent=parent.id, run=run.id)
 
     async def make(self, history: Sequence[CheckpointTuple]) -> None:
-        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
         upto = [item for item in history if item.checkpoint["id"] <= self._at.at.checkpoint["id"]]
         try:
             then = Then.of(values_of(self._at.at), self._step)
-            copy_segments(self._source, self._target, parent=self._parent.id, run=self._run.id, then=then, renamed=self._renamed)
+            copy_segments(
+                self._source, self._target, parent=self._parent.id, run=self._run.id, then=then, renamed=self._renamed, anew=self._replans
+            )
             refs = set().union(*(refs_in(values_of(item)) | refs_in(self._writes(item)) for item in upto))
+            self._copy_records(refs)
             copy_bodies(self._source, self._target, sorted(refs))
-            async with AsyncSqliteSaver.from_conn_string(str(self._run.checkpoints)) as saver:
-                await saver.setup()
-                await saver.conn.execute("PRAGMA synchronous = OFF")  # the folder is nobody's until it is whole
+            async with checkpoint_file.opened(self._run.checkpoints) as saver:
+                saver.setup()
+                saver.conn.execute("PRAGMA synchronous = OFF")  # the folder is nobody's until it is whole
                 for item in upto:
                     await self._put(saver, item)
                 await self._change(saver)
         finally:
             self._source.close()
             self._target.close()
+            self._records.close()
+
+    def _copy_records(self, refs: set[str]) -> None:
+        """What the parent met on the way here, so that the fork can be replayed whole; adds what of the ledger that names."""
+        last = int(self._at.at.metadata["step"])
+        for record in self._before:
+            done = record.kind == "use" and record.key in (self._at.done or ())
+            begun = record.kind == "session" and record.at == last
+            if (record.at > last and not (done and record.at == last + 1)) or begun:
+                continue
+            self._records.add(record)
+            if record.kind == "ask":
+                refs |= {*record.data["messages"], record.data["tools"]}
+            elif record.kind == "session":
+                refs.add(record.data["tools"])
+            elif record.kind == "fork":
+                refs |= refs_in(record.data)
 
     def _writes(self, item: CheckpointTuple) -> list[tuple[str, str, Any]]:
         """What tasks wrote after a checkpoint. At the place itself only what the calls brought that were made by then."""
@@ -142,13 +167,15 @@ class _Copy:
         assert found is not None  # noqa: S101 - it was just written
         values, changes = values_of(found), self._changes
         changed: ResearchState = {"usage": NO_USAGE, "seconds": 0.0, "stopped": ""}
-        replan = bool(changes.question) and not changes.plan
         if changes.plan:
             changed |= other_plan(values, changes.plan, changes.question, self._target)
-        elif replan:
+        elif self._replans:
             changed |= other_question(values, changes.question, self._fold(values))
-        await amend(saver, found, changed, unrouted=replan)
-        if replan:
+        await amend(saver, found, changed, unrouted=self._replans)
+        then = asdict(Then.of(values, self._step))
+        told = {"changed": changed, "replanned": self._replans, "then": then}
+        self._records.add(Record(self._records.sessions() + 1, int(found.metadata["step"]), "fork", "", told))
+        if self._replans:
             graph = build_research_graph(checkpointer=saver)
             await graph.aupdate_state(self._thread(), {"question": changes.question}, as_node=_INPUT)
 
@@ -171,17 +198,9 @@ class _Copy:
         return folded
 
 
-async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: Mapping[str, Any], *, unrouted: bool = False) -> None:
-    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`."""
-    checkpoint = at.checkpoint
-    values = {**checkpoint["channel_values"], **changed}
-    if unrouted:
-        values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
-    versions = dict(checkpoint["channel_versions"])
-    for name in changed:
-        versions[name] = saver.get_next_version(versions.get(name), None)
-    config: RunnableConfig = {"configurable": {"thread_id": at.config["configurable"]["thread_id"], "checkpoint_ns": ""}}
-    if at.parent_config:
-        config["configurable"]["checkpoint_id"] = at.parent_config["configurable"]["checkpoint_id"]
-    metadata = cast(CheckpointMetadata, dict(at.metadata))
-    await saver.aput(config, {**checkpoint, "channel_values": values, "channel_versions": versions}, metadata, versions)
+def _read(path: Path) -> list[Record]:
+    records = Records(path)
+    try:
+        return current(records.all())
+    finally:
+        records.close()

@@ -44,9 +44,12 @@ class Then:
         return segment.ordinal <= self.turn or (segment.step == 0 and segment.kind == "reasoning" and segment.ordinal < self.plans)
 
 
-def copy_segments(source: Ledger, target: Ledger, *, parent: str, run: str, then: Then, renamed: Mapping[str, str]) -> int:
-    """How many were copied: those of `then`, under the ids that they have in the new run."""
-    kept = (_moved(segment, run, renamed) for segment in source.segments(parent) if then.had(segment))
+def copy_segments(source: Ledger, target: Ledger, *, parent: str, run: str, then: Then, renamed: Mapping[str, str], anew: bool) -> int:
+    """How many were copied: those of `then`, under the ids that they have in the new run.
+
+    `anew`: it will be planned anew, so they belong to none of the sub-questions to come.
+    """
+    kept = (_moved(segment, run, renamed, anew=anew) for segment in source.segments(parent) if then.had(segment))
     return sum(target.add(batch) for batch in _batches(kept))
 
 
@@ -55,10 +58,11 @@ def new_ids(source: Ledger, *, parent: str, run: str) -> dict[str, str]:
     return {segment.id: replace(segment, run=run).id for segment in source.segments(parent)}
 
 
-def _moved(segment: Segment, run: str, renamed: Mapping[str, str]) -> Segment:
+def _moved(segment: Segment, run: str, renamed: Mapping[str, str], *, anew: bool) -> Segment:
     return replace(
         segment,
         run=run,
+        sub_question="" if anew else segment.sub_question,
         source=renamed.get(segment.source, segment.source),
         supersedes=renamed.get(segment.supersedes, segment.supersedes),
     )

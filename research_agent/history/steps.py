@@ -1,4 +1,7 @@
-"""The steps of a run in its checkpoints. A step is one tool call; a checkpoint stands after each model turn, and after the calls it made."""
+"""The steps of a run in its checkpoints.
+
+A step is one tool call; a checkpoint stands after each model turn, and after the calls that it made.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
+from research_agent import checkpoint_file
 from research_agent.graphs.state import Call, ResearchState
 from research_agent.history.snapshot import snapshot
 from research_agent.runs import Run, RunError
@@ -38,12 +42,10 @@ async def read_only(run: Run) -> AsyncIterator[list[CheckpointTuple]]:
 
 async def checkpoints(run: Run, folder: Path) -> list[CheckpointTuple]:
     """By a copy of the database, which is made in `folder`."""
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
     copy = snapshot(run, run.checkpoints.name, folder)
     if copy is None:
         return []
-    async with AsyncSqliteSaver.from_conn_string(str(copy)) as saver:
+    async with checkpoint_file.opened(copy) as saver:
         return await listed(saver, run.id)
 
 

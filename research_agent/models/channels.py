@@ -31,7 +31,7 @@ class Splitter:
         self._home: Channel = home
         self._now: Channel = "thought" if opened else home
         self._held = ""
-        self._begun = False
+        self._begun = self._closed = False
 
     def feed(self, text: str) -> list[tuple[Channel, str]]:
         self._held += text
@@ -74,11 +74,14 @@ class Splitter:
             self._now = "leak"
         else:
             self._now = "answer" if tag in _CLOSES else self._home
+            self._closed = self._closed or tag in _CLOSES
 
     def _keep(self, out: list[tuple[Channel, str]], text: str) -> bool:
         """True while nothing but space has been said, which is where a `<think>` block may open."""
-        if self._now == "answer" and not self._begun and not text.strip():
-            return True  # space around the block belongs to neither
+        if self._now == "answer" and not self._begun:
+            text = text.lstrip() if self._closed else text
+            if not text.strip():
+                return True  # space around the block belongs to neither
         if text:
             self._begun = self._begun or self._now == "answer"
             out.append((self._now, text))

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from socket import gaierror
 from typing import Any
 
 from research_agent.graphs.ports import ModelCallError, ModelErrorKind
@@ -35,6 +36,7 @@ _WORDINGS: dict[ModelErrorKind, tuple[str, ...]] = {
 }
 _KINDS = {kind: re.compile("|".join(wordings), re.IGNORECASE) for kind, wordings in _WORDINGS.items()}
 _RATE_WORDS = re.compile(r"per (minute|day|second)|\b[rt]p[md]\b|rate_limit|rate limit", re.IGNORECASE)
+_NOBODY = re.compile(r"connection refused|all connection attempts failed|name or service not known|name resolution", re.IGNORECASE)
 _WAIT = re.compile(r"(?:try again|retry)\s+(?:after|in)\s+(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|s)?", re.IGNORECASE)
 _WINDOW = (
     re.compile(r"token limit:?\s*(\d{4,})", re.IGNORECASE),
@@ -56,7 +58,16 @@ def from_exception(error: Exception, *, host: str, secret: str = "") -> ModelCal
     cause = error.__cause__ or error
     if "timeout" in f"{type(error).__name__} {type(cause).__name__}".lower():
         return ModelCallError(f"{host}: no answer in time", "network")
-    return ModelCallError(_line(f"{host}: connection failed: {str(cause) or type(cause).__name__}", secret), "network")
+    reason = _line(f"{host}: connection failed: {str(cause) or type(cause).__name__}", secret)
+    return ModelCallError(reason, "network", unreached=_unreached(error))
+
+
+def _unreached(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, (ConnectionRefusedError, gaierror)) or _NOBODY.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def from_answer(status: int, body: str, *, host: str, headers: Mapping[str, str] | None = None, secret: str = "") -> ModelCallError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from research_agent.memory.vectors import forget as forget_vectors
 
 from . import checkpoints, places
 from .address import PostgresUrl
-from .errors import RunError
 
 if TYPE_CHECKING:
     from research_agent.runs import Run
@@ -38,10 +36,10 @@ async def forget(run: Run) -> list[Removed]:
             removed.append(Removed(f"{await checkpoints.forget(place)} rows of checkpoints", f"on {url}"))
         for url in servers["vectors"]:
             removed.append(Removed(f"{await asyncio.to_thread(forget_vectors, url, run.id)} vectors", f"on {url}"))
-        files = [path for path in run.folder.rglob("*") if path.is_file()]
-        size_kb = sum(path.stat().st_size for path in files) / 1000
-        try:
-            shutil.rmtree(run.folder)
-        except OSError as error:
-            raise RunError(f"{error.filename or run.folder}: cannot be deleted: {error.strerror or error}; then `forget` again") from error
-    return [*removed, Removed(f"{len(files)} files ({size_kb:,.0f} kB)", f"in {run.folder}")]
+    return [*removed, _folder(run)]
+
+
+def _folder(run: Run) -> Removed:
+    from research_agent.history.forgetting import forget as forget_folder
+
+    return Removed("all of", str(forget_folder(run)))

@@ -79,9 +79,26 @@ def _reasoning(row: Row) -> str:
     return {"responses": "encrypted items", "messages": "signed blocks"}.get(row.api, row.reasoning_field)
 
 
-def models_markdown() -> str:
-    """docs/models.md, whole."""
-    return "\n".join(_markdown()) + "\n"
+def models_markdown(*, brief: bool = False) -> str:
+    """docs/models.md, whole; or `brief`, the README's table: what each row was tried against, and what is not tried."""
+    return "\n".join(_verified_table() if brief else _markdown()) + "\n"
+
+
+def _verified_table() -> Iterator[str]:
+    from research_agent.models.catalog import rows
+
+    yield "| models | at | wire rules tried against | not tried |"
+    yield "|---|---|---|---|"
+    alike: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows():
+        alike.setdefault((row.provider, row.verified), []).append(row)
+    for (provider, verified), of in alike.items():
+        names = ", ".join(f"`{row.name}`" for row in of)
+        yield f"| {names} | {provider} | {verified} | {_missing(of[0])} |"
+
+
+def _missing(row: Row) -> str:
+    return "its host: no key here" if row.api_key_env else "a real server: no weights here"
 
 
 def _markdown() -> Iterator[str]:
@@ -102,8 +119,15 @@ def _markdown() -> Iterator[str]:
     yield "| provider | model | window | input / cached / output, $ per million | reasoning | tried against | not tried |"
     yield "|---|---|---:|---|---|---|---|"
     for row in rows():
-        missing = "its host: no key here" if row.api_key_env else "a real server: no weights here"
-        cells = [row.provider, f"`{row.name}`", f"{row.window_tokens:,}", " / ".join(_prices(row)), _reasoning(row), row.verified, missing]
+        cells = [
+            row.provider,
+            f"`{row.name}`",
+            f"{row.window_tokens:,}",
+            " / ".join(_prices(row)),
+            _reasoning(row),
+            row.verified,
+            _missing(row),
+        ]
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield "| provider | model | source | date |"

@@ -15,12 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from research_agent.events import Event
+from research_agent.terminal.drafts import readable
 from research_agent.terminal.lines import call, counts, outcome
 from research_agent.visible import one_line, visible
 
 THOUGHT_CHARS = 4000
 MARKS = {"done": "✓", "open": "·", "failed": "✗", "current": "▸"}
 ASCII_MARKS = {"done": "x", "open": "-", "failed": "!", "current": ">"}
+DRAFTED = {"planner": "planning", "reviewer": "reviewing", "writer": "writing"}
+"""Roles that answer with JSON, and what they do."""
 NO_TOKENS = {"input": 0, "output": 0}
 
 
@@ -46,6 +49,8 @@ class View:
     activity: str = "starting"
     thought: str = ""
     streaming: bool = False
+    drafted: str = ""
+    """Of a structured answer that is being written: read when it is shown, which is less often than it grows."""
     steps: deque[Step] = field(default_factory=lambda: deque(maxlen=20))
     found: deque[str] = field(default_factory=lambda: deque(maxlen=10))
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=2))
@@ -92,13 +97,22 @@ class View:
 
     def _streamed(self, event: Event) -> None:
         if not self.streaming:
-            self.thought, self.streaming = "", True
-        self.activity = {"planner": "planning", "reviewer": "reviewing", "writer": "writing"}.get(event["role"], "thinking")
+            self.thought, self.streaming, self.drafted = "", True, ""
+        if event["type"] == "text" and event["role"] in DRAFTED:
+            self.activity, self.drafted = DRAFTED[event["role"]], self.drafted + event["text"]
+            return
+        self.activity = DRAFTED.get(event["role"], "thinking")
         self.thought = (self.thought + event["text"])[-THOUGHT_CHARS:]
+
+    @property
+    def said(self) -> str:
+        """What the model says just now, or said last."""
+        return readable(self.drafted)[-THOUGHT_CHARS:] if self.drafted else self.thought
 
     def _turn(self, event: Event) -> None:
         usage = event.get("usage") or {}
         self.tokens, self.usd, self.streaming = {**self.tokens, **usage}, float(usage.get("usd", self.usd)), False
+        self.drafted = ""
         if thought := event.get("reasoning") or event.get("content"):
             self.thought = thought[-THOUGHT_CHARS:]
 
@@ -137,7 +151,7 @@ def frame(view: View, *, width: int, height: int, ascii_only: bool = False) -> G
     dot = " | " if ascii_only else " · "
     parts: list[list[RenderableType]] = [[_line(view.question, "bold")]]
     parts.append([_planned(item, view.current, marks) for item in _around(view.plan, view.current, room.plan)])
-    parts.append([_line(text, "dim italic", "  ") for text in _tail(view.thought, width - 4, room.thought)])
+    parts.append([_line(text, "dim italic", "  ") for text in _tail(view.said, width - 4, room.thought)])
     parts.append([_stepped(step, marks, width) for step in list(view.steps)[-room.steps :]])
     parts.append([_line(text, "cyan", "  ") for text in list(view.found)[-room.found :]])
     parts.append([_line(text, "yellow", "! ") for text in view.warnings])

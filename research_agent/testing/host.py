@@ -77,7 +77,7 @@ class ScriptedHost:
     """Serves while it is entered. `requests` holds every chat request in order, refused ones in `refusals` as well."""
 
     def __init__(self, script: Script | Sequence[Reply], *, dialect: Dialect | None = None, key: str = "") -> None:
-        self._script = script if callable(script) else _in_turn(script)
+        self.script = script if callable(script) else _in_turn(script)
         self._lock = threading.Lock()
         self.dialect = dialect or Dialect()
         self.key = key
@@ -86,6 +86,8 @@ class ScriptedHost:
         self.requests: list[Request] = []
         self.headers: list[dict[str, str]] = []
         self.refusals: list[str] = []
+        self.others: list[tuple[str, Request]] = []
+        """What came on a path that is not served here: its path, its body."""
 
     @property
     def base_url(self) -> str:
@@ -119,7 +121,7 @@ class ScriptedHost:
             except Refusal as refusal:
                 self.refusals.append(refusal.message)
                 return Reply(status=refusal.status, error={"type": refusal.type, "message": refusal.message}), 0
-            return self._script(request), cached
+            return self.script(request), cached
 
 
 def _in_turn(replies: Sequence[Reply]) -> Script:
@@ -147,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self.path.endswith("/chat/completions"):
+            self.host.others.append((self.path, request))
             return self._body(404, {"error": {"message": f"no such path: {self.path}"}}, {})
         reply, cached = self.host.answer(request, dict(self.headers.items()))
         time.sleep(reply.delay_s)

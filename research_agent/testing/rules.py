@@ -161,6 +161,8 @@ def _schemas(request: Mapping[str, Any]) -> None:
 def _untyped(schema: Mapping[str, Any], path: str) -> Iterator[str]:
     if not {"type", "anyOf", "$ref"} & set(schema):
         yield path
+    if {"type", "anyOf"} <= set(schema):
+        yield f"{path} (when using anyOf, type should be defined in anyOf items instead of the parent schema)"
     for name, part in (schema.get("properties") or {}).items():
         yield from _untyped(part, f"{path}.{name}")
     if isinstance(schema.get("items"), Mapping):

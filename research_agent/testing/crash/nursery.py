@@ -1,7 +1,7 @@
-"""Processes to be killed, quickly: `python -m research_agent.testing.crash.nursery` loads everything once and forks a process for each order.
+"""Processes to be killed, quickly: everything is loaded once, and a process is forked for each order.
 
-An order is a line of JSON on stdin: `{"argv": [...], "cwd": DIR, "output": FILE, "seam": NAME or "", "hit": N, "embedder": bool}`. Each child
-is `research-agent ARGV` in a session of its own. Answers are lines on stdout: `{"pid"}` once, and `{"pid", "status"}` at its end.
+An order is a line of JSON on stdin: `{"argv": [...], "cwd": DIR, "output": FILE, "seam": NAME or "", "hit": N, "embedder": bool}`. Each
+child is `research-agent ARGV` in a session of its own. Answers are lines on stdout: `{"pid"}` once, and `{"pid", "status"}` at its end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOADED = (
     "research_agent.sandbox.bubblewrap",
     "research_agent.testing.embedder",
     "research_agent.testing.crash.seams",
-    "langgraph.checkpoint.sqlite.aio",
+    "research_agent.checkpoint_file",
     "hishel",
     "openai.resources.chat.completions.completions",
     "markdown_it",
@@ -84,6 +84,7 @@ def _live(order: dict[str, Any]) -> NoReturn:
         output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for stream, target in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
             os.dup2(target, stream)
+        _hurry()
         if order.get("embedder"):
             _embed()
         if order.get("seam"):
@@ -100,6 +101,13 @@ def _live(order: dict[str, Any]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _hurry() -> None:
+    """A host that fails is tried again as often, and sooner."""
+    from research_agent.graphs import failures
+
+    failures.BASE_WAIT_S = 0.01
 
 
 def _embed() -> None:

@@ -128,11 +128,15 @@ class Life:
     """Where a kill made the host answer once more."""
     resume_s: list[float] = field(default_factory=list)
     """From the start of a process to its first request."""
-    _asked: int = 0
-    _visited: int = 0
+    _born: tuple[int, int] = (0, 0)
+    _closed: tuple[int | None, int | None] = (None, None)
 
     def __post_init__(self) -> None:
-        self._asked, self._visited = len(self.world.host.requests), len(self.world.site.visits)
+        self._born = (len(self.world.host.requests), len(self.world.site.visits))
+
+    def close(self) -> None:
+        """What is asked for from now on is another's."""
+        self._closed = (len(self.world.host.requests), len(self.world.site.visits))
 
     @property
     def cwd(self) -> Path:
@@ -146,15 +150,15 @@ class Life:
 
     @property
     def asked(self) -> list[str]:
-        return self.world.asked(self._asked)
+        return self.world.asked(self._born[0], self._closed[0])
 
     @property
     def fetched(self) -> dict[str, int]:
-        return dict(self.world.fetched(self._visited))
+        return dict(self.world.fetched(self._born[1], self._closed[1]))
 
     @property
     def billed_usd(self) -> float:
-        return self.world.bill_usd(self._asked)
+        return self.world.bill_usd(self._born[0], self._closed[0])
 
     def session(self, *, seam: str = "", hit: int = 1, more: Sequence[str] = ()) -> Child:
         """A process that starts the run, or goes on with it."""

@@ -36,11 +36,11 @@ PLACES: dict[str, Place] = {
     "ledger.add": Place("research_agent.memory.ledger", "Ledger.add"),
     "ledger.segment": Place("research_agent.memory.ledger", "Ledger._add"),  # after: within the transaction
     "ledger.body": Place("research_agent.memory.ledger", "Ledger.put_body"),
-    "checkpoint": Place("langgraph.checkpoint.sqlite.aio", "AsyncSqliteSaver.aput"),
-    "checkpoint.writes": Place("langgraph.checkpoint.sqlite.aio", "AsyncSqliteSaver.aput_writes"),
+    "checkpoint": Place("research_agent.checkpoint_file", "CheckpointFile.aput"),
+    "checkpoint.writes": Place("research_agent.checkpoint_file", "CheckpointFile.aput_writes"),
     "tool": Place("research_agent.graphs.act", "_run"),  # after: it has returned, and nothing of it is archived
     "note": Place("research_agent.graphs.act", "_noted"),
-    "shown": Place("research_agent.graphs.act", "keep"),
+    "shown": Place("research_agent.graphs.act", "written"),
     "compaction": Place("research_agent.graphs.window", "compact"),
     "review": Place("research_agent.graphs.review", "ask"),
     "writing": Place("research_agent.graphs.write", "ask"),

@@ -30,17 +30,21 @@ _ABREAST = 3
 class World:
     """The web and the model's host, while it is entered."""
 
-    def __init__(self, *, lines: str = "ABC", follow_up: str = "D", stations: int = 7, words: int = 450, think_s: float = 0.01) -> None:
+    def __init__(
+        self, *, lines: str = "ABC", follow_up: str = "D", stations: int = 7, words: int = 450, think_s: float = 0.01, cached: bool = False
+    ) -> None:
         self._planned, self._follow_up, self._stations, self._think_s = lines, follow_up, stations, think_s
         pages: dict[str, Answer] = {"/search": self._search}
         for line in lines + follow_up:
-            pages |= {f"/{line}{n}": _page(line, n, words) for n in range(stations)}
+            pages |= {f"/{line}{n}": _page(line, n, words, cached) for n in range(stations)}
         self.site = Site(pages)
         self.host = ScriptedHost(self.script, key=KEY)
         self.fault: Reply | None = None
         """What the host answers instead, while it is set."""
-        self.codes = True
-        """Whether the model runs code."""
+        self.faults_after: int | None = None
+        """It is set once so many requests have come; None: now."""
+        self.code = f"with open({LOOKED!r}, 'a') as file: file.write('line {{line}}\\n')"
+        """What the model runs at the end of a line."""
 
     @property
     def steps(self) -> int:
@@ -84,18 +88,18 @@ class World:
 
     # -- what was served
 
-    def asked(self, since: int = 0) -> list[str]:
+    def asked(self, since: int = 0, to: int | None = None) -> list[str]:
         """A hash of each request to the model, as it came."""
-        return [digest(request) for request in self.host.requests[since:]]
+        return [digest(request) for request in self.host.requests[since:to]]
 
-    def fetched(self, since: int = 0) -> Counter[str]:
+    def fetched(self, since: int = 0, to: int | None = None) -> Counter[str]:
         """How often each page and each search was asked for."""
-        return Counter(visit.path for visit in self.site.visits[since:])
+        return Counter(visit.path for visit in self.site.visits[since:to])
 
     # -- the model
 
     def script(self, request: Request) -> Reply:
-        if self.fault is not None:
+        if self.fault is not None and len(self.host.requests) > (self.faults_after or 0):
             return self.fault
         return self._billed(request, self._said(request))
 
@@ -131,8 +135,8 @@ class World:
         made = {call["name"] for call in calls if f"line {line}" in call["arguments"]}
         if "recall" not in made:
             return Reply(reasoning="I look back.", calls=[Call("recall", {"query": f"first station of line {line}"})])
-        if self.codes and "python" not in made:
-            code = f"with open({LOOKED!r}, 'a') as file: file.write('line {line}\\n')\nprint({self._stations} * 2)"
+        if "python" not in made:
+            code = f"{self.code.replace('{line}', line)}  # line {line}"
             return Reply(reasoning="I compute.", calls=[Call("python", {"code": code})])
         return Reply(reasoning="The line has ended.", content=f"All stations of line {line} are noted.")
 
@@ -149,10 +153,10 @@ class World:
         usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
         return Reply(reasoning=reply.reasoning, content=reply.content, calls=reply.calls, usage=usage, delay_s=self._think_s)
 
-    def bill_usd(self, since: int = 0) -> float:
+    def bill_usd(self, since: int = 0, to: int | None = None) -> float:
         """What the requests cost that were answered."""
         usd = 0.0
-        for request in self.host.requests[since:]:
+        for request in self.host.requests[since:to]:
             usage = self._billed(request, self._said(request)).usage or {}
             usd += (usage["prompt_tokens"] * PRICES["miss"] + usage["completion_tokens"] * PRICES["output"]) / 1e6
         return usd
@@ -175,13 +179,13 @@ def _note(line: str, n: int, handle: str) -> Call:
     return Call("note", {"claim": f"Station {line}{n} has its code.", "quote": quote, "source": handle})
 
 
-def _page(line: str, n: int, words: int) -> Page:
+def _page(line: str, n: int, words: int, cached: bool) -> Page:
     filler = " ".join(
         f"The keeper of {line}{n} wrote in the year {1800 + (n * 37 + k * 11) % 150} of rain and of trains." for k in range(words // 14)
     )
     text = f"<p>Station {line}{n} has the code {_code(line, n)}, painted on its door in green letters.</p><p>{filler}</p>"
     body = f"<html><head><title>Station {line}{n}</title></head><body><article>{text}</article></body></html>"
-    return Page(body, headers={"Cache-Control": "no-store"})  # every fetch is seen here
+    return Page(body, headers={"Cache-Control": "max-age=600" if cached else "no-store"})  # what is not kept is seen here each time
 
 
 def _report(prompt: str) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""Whether a run is where a command needs it to be, before the command changes anything of it."""
+
+from __future__ import annotations
+
+from langgraph.checkpoint.base import CheckpointTuple
+
+from research_agent.history.steps import read_only, values_of
+from research_agent.runs import Run, RunError
+
+_INTERRUPT, _TASKS, _BRANCH = "__interrupt__", "__pregel_tasks", "branch:to:"
+
+
+async def must_wait(run: Run) -> None:
+    """For a person's word on its plan. Raises RunError."""
+    if not await _waits(run):
+        raise RunError(
+            f"run {run.id} does not wait for a word on its plan: `resume {run.id}` goes on with it, "
+            f"`fork {run.id} --at STEP --plan FILE` takes another plan"
+        )
+
+
+async def _waits(run: Run) -> bool:
+    async with read_only(run) as history:
+        return bool(history) and any(channel == _INTERRUPT for _, channel, _ in history[-1].pending_writes or ())
+
+
+async def must_have_ended(run: Run) -> None:
+    """With something to write about. Raises RunError."""
+    async with read_only(run) as history:
+        if not history or _goes_on(history[-1]):
+            raise RunError(f"run {run.id} has not come to its report yet: `research-agent resume {run.id}` goes on")
+
+
+def _goes_on(item: CheckpointTuple) -> bool:
+    channels = item.checkpoint["channel_values"]
+    waits = any(name.startswith(_BRANCH) for name in channels) or bool(channels.get(_TASKS))
+    return waits or not values_of(item).get("plan")

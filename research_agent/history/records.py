@@ -1,0 +1,111 @@
+"""What a run met that it could not foresee, in the order it met it: `records.sqlite`. Texts stand in the ledger, by their hash.
+
+kind     key        data
+session             how a session began: its start, limits, models, tools
+fork                what a fork changed before its first session
+ask      role       a request to a model (messages and tools by hash) and the reply, or the failure
+use      call id    what a tool brought: texts by their place in the ledger, or the failure
+recall              what the archive gave for a query
+minutes             from here on the limit of minutes was reached
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from research_agent.runs import RunError
+
+NAME = "records.sqlite"
+SCHEMA_VERSION = 1
+Kind = Literal["session", "fork", "ask", "use", "recall", "minutes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    session: int
+    at: int
+    """LangGraph's number of the super-step; of a session, of the checkpoint that it began from, and -2 where there was none."""
+    kind: Kind
+    key: str
+    data: dict[str, Any]
+
+
+class Records:
+    """One file, written by the process that works on the run. A killed process loses none; a power cut may lose the last ones."""
+
+    def __init__(self, path: Path) -> None:
+        self._before: list[str] = []
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, SCHEMA_VERSION):
+                raise RunError(f"{path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, session INTEGER NOT NULL, at INTEGER NOT NULL,"
+                " kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL)"
+            )
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except sqlite3.DatabaseError as error:
+            raise RunError(f"{path} cannot be read as a run's records: {error}") from error
+
+    def add(self, record: Record) -> None:
+        data = record.data
+        if record.kind == "ask":  # consecutive requests share most of their messages: only what is new is written
+            messages = data["messages"]
+            same = _shared(self._before, messages)
+            self._before = messages
+            data = {**data, "same": same, "messages": messages[same:]}
+        packed = zlib.compress(json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass"), 3)
+        columns = (record.session, record.at, record.kind, record.key, packed)
+        self._db.execute("INSERT INTO records (session, at, kind, key, data) VALUES (?, ?, ?, ?, ?)", columns)
+
+    def all(self) -> list[Record]:
+        """In their order."""
+        found: list[Record] = []
+        before: list[str] = []
+        for session, at, kind, key, packed in self._db.execute("SELECT session, at, kind, key, data FROM records ORDER BY seq"):
+            data = json.loads(zlib.decompress(packed).decode("utf-8", "surrogatepass"))
+            if kind == "ask":
+                before = [*before[: data.pop("same")], *data["messages"]]
+                data["messages"] = before
+            found.append(Record(session, at, kind, key, data))
+        return found
+
+    def sessions(self) -> int:
+        """How many there were."""
+        return int(self._db.execute("SELECT coalesce(max(session), 0) FROM records").fetchone()[0])
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def current(records: Iterable[Record]) -> list[Record]:
+    """Without what was done in vain: of a super-step that was cut and run again, what its last session met.
+
+    A tool call that was finished before the cut is not made again, so it counts, whichever session made it.
+    """
+    kept = list(records)
+    last: dict[tuple[int, str, str], int] = {}
+    for record in kept:
+        if record.kind not in ("session", "fork"):
+            last[_task(record)] = record.session
+    return [record for record in kept if record.kind in ("session", "fork") or last[_task(record)] == record.session]
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many items two lists begin with in common."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _task(record: Record) -> tuple[int, str, str]:
+    if record.kind == "use":
+        return record.at, "use", record.key
+    return record.at, "minutes" if record.kind == "minutes" else "task", ""

@@ -1,0 +1,334 @@
+"""A run once more, from its own records: no host, no tool and no clock is asked, and every prompt is compared with the recorded one."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, messages_from_dict
+from langchain_core.outputs import ChatResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from research_agent.graphs.act import WrongCall
+from research_agent.graphs.build import ResearchGraph, build_research_graph
+from research_agent.graphs.failures import LONGEST_WAIT_S
+from research_agent.graphs.ports import Asked, Context, Document, Finding, Limits, Model, ModelCallError, Observation, Prices, Used
+from research_agent.graphs.state import Call
+from research_agent.history.changes import amend
+from research_agent.history.memory_copy import Then
+from research_agent.history.recorder import TapedArchive, super_step
+from research_agent.history.records import NAME, Record, Records, current
+from research_agent.history.requests import Writer, Written
+from research_agent.history.snapshot import snapshot
+from research_agent.memory import Archive, NotArchived, Passage, Segment
+from research_agent.memory.ledger import Ledger
+from research_agent.runs import Run, RunError
+
+_SHOWN_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How a replay went."""
+
+    requests: int
+    """Prompts that were the same, byte for byte."""
+    recorded: int
+    difference: str = ""
+    """The first there was; empty if there was none."""
+
+
+class _Differs(Exception):
+    """What is asked now is not what was asked then."""
+
+
+class _Over(Exception):
+    """The session went no further."""
+
+
+async def replay(run: Run) -> Replayed:
+    """Raises RunError for a run without records."""
+    with TemporaryDirectory(prefix="research-agent-") as temporary:
+        folder = Path(temporary)
+        (folder / "again").mkdir()
+        records, ledger = snapshot(run, NAME, folder), snapshot(run, "ledger.sqlite", folder)
+        if records is None or ledger is None:
+            raise RunError(f"run {run.id} has no {NAME if records is None else 'ledger.sqlite'}: it cannot be replayed")
+        source, archive = Ledger(ledger), Archive.open(folder / "again", run=run.id)
+        try:
+            return await _Replay(run, _read(records), source, archive).whole()
+        finally:
+            source.close()
+            await archive.close()
+
+
+def _read(path: Path) -> list[Record]:
+    records = Records(path)
+    try:
+        return current(records.all())
+    finally:
+        records.close()
+
+
+class _Replay:
+    def __init__(self, run: Run, records: Sequence[Record], source: Ledger, archive: Archive) -> None:
+        self._run, self._source, self._archive = run, source, archive
+        self._begun = [record for record in records if record.kind in ("session", "fork")]
+        if not self._begun or self._begun[0].at != -2:
+            raise RunError(f"run {run.id} was begun by a version that kept no records: it cannot be replayed")
+        self._player = _Player(run.id, records, source, archive)
+
+    async def whole(self) -> Replayed:
+        saver = InMemorySaver()
+        graph = build_research_graph(checkpointer=saver)
+        thread: RunnableConfig = {"configurable": {"thread_id": self._run.id, "checkpoint_ns": ""}}
+        player, difference = self._player, ""
+        try:
+            for record, following in zip(self._begun, [*self._begun[1:], None], strict=True):
+                if record.kind == "fork":
+                    await self._fork(graph, saver, thread, record)
+                else:
+                    await self._session(graph, saver, thread, record, following)
+            player.finish()
+        except _Differs as found:
+            difference = str(found)
+        return Replayed(player.same, player.recorded, difference)
+
+    async def _session(
+        self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record, following: Record | None
+    ) -> None:
+        data = record.data
+        self._player.begin(record, None if following is None else following.at)
+        if data.get("reopened"):
+            await graph.aupdate_state(thread, data["reopened"]["values"], as_node=data["reopened"]["as_node"])
+        start: Any = None
+        if data["start"] == "question":
+            start = {"question": data["question"]}
+        elif data["start"] == "answer":
+            start = Command(resume=data["answer"])
+        try:
+            async for _ in graph.astream(start, thread, context=self._context(data), stream_mode="custom", durability="sync"):
+                pass
+        except _Over:
+            return
+
+    async def _fork(self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record) -> None:
+        data = record.data
+        await self._amend(saver, thread, data["changed"], unrouted=data["replanned"])
+        if data["replanned"]:
+            await self._remember(Then(**data["then"]))
+            await graph.aupdate_state(thread, {"question": data["changed"]["question"]}, as_node="__input__")
+
+    async def _remember(self, then: Then) -> None:
+        """The memory as the fork found it: what was found belongs to no sub-question of the new plan."""
+        had = [segment for segment in self._source.segments(self._run.id) if then.had(segment)]
+        await self._archive.forget()
+        await self._archive.archive(had)
+
+    async def _amend(self, saver: InMemorySaver, thread: RunnableConfig, changed: dict[str, Any], *, unrouted: bool = False) -> None:
+        found = await saver.aget_tuple(thread)
+        if found is None:
+            raise _Differs("nothing was begun that could be gone on with")
+        await amend(saver, found, changed, unrouted=unrouted)
+
+    def _context(self, data: dict[str, Any]) -> Context:
+        player = self._player
+        tools = [_tool(schema["function"]) for schema in json.loads(self._source.get_body(data["tools"]))]
+        return Context(
+            run=self._run.id,
+            models={role: _model(facts, player) for role, facts in data["models"].items()},
+            tools=tuple(tools),
+            archive=_PlayedArchive(self._archive, player, self._source),
+            limits=Limits(**data["limits"]),
+            clock=player.clock,
+            approve_plan=data["approve_plan"],
+            max_words=data["max_words"],
+            loop_guard=data["loop_guard"],
+            tape=player,
+        )
+
+
+def _model(facts: dict[str, Any], player: _Player) -> Model:
+    return Model(chat=_Nobody(), tape=player, **{**facts, "prices": Prices(**facts["prices"])})
+
+
+class _Nobody(BaseChatModel):
+    """Stands where a model stood: every answer is a record."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "nobody"
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
+        return self.bind(**kwargs)
+
+    def _generate(self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError("a replay asks no model")
+
+
+def _tool(function: dict[str, Any]) -> BaseTool:
+    async def nothing(**_: Any) -> NoReturn:
+        raise NotImplementedError("a replay runs no tool")
+
+    return StructuredTool(
+        name=function["name"], description=function.get("description", ""), args_schema=function["parameters"], coroutine=nothing
+    )
+
+
+class _Player:
+    """A graph's `Tape` that plays."""
+
+    def __init__(self, run: str, records: Sequence[Record], source: Ledger, archive: Archive) -> None:
+        self._run, self._source, self._archive = run, source, archive
+        self._writer = Writer(archive.put_body)
+        self._asks: dict[int, deque[tuple[int, Record, tuple[str, ...]]]] = defaultdict(deque)
+        self._uses: dict[tuple[int, str], Record] = {}
+        self._recalls: dict[int, deque[Record]] = defaultdict(deque)
+        self._minutes: dict[int, int] = {}
+        self.recorded = self.same = 0
+        self._session, self._limit_s, self._last = 0, 0.0, None if not records else 0
+        self._until: int | None = None
+        self._load(records)
+
+    def _load(self, records: Sequence[Record]) -> None:
+        for record in records:
+            match record.kind:
+                case "ask":
+                    self.recorded += 1
+                    self._asks[record.at].append((self.recorded, record, tuple(record.data["messages"])))
+                case "use":
+                    self._uses[record.at, record.key] = record
+                case "recall":
+                    self._recalls[record.at].append(record)
+                case "minutes":
+                    self._minutes.setdefault(record.session, record.at)
+
+    def begin(self, session: Record, until: int | None) -> None:
+        self._session, self._until = session.session, until
+        self._limit_s = float(session.data["limits"]["minutes"]) * 60
+
+    def finish(self) -> None:
+        left = sorted(number for asks in self._asks.values() for number, _, _ in asks)
+        if left:
+            raise _Differs(f"request {left[0]} of {self.recorded} was asked then, and is not now: the run ends before it")
+
+    def clock(self) -> float:
+        reached = self._minutes.get(self._session)
+        return self._limit_s if reached is not None and super_step() >= reached else 0.0
+
+    def _now(self) -> int:
+        at = super_step()
+        if self._until is not None and at > self._until:
+            raise _Over
+        return at
+
+    async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
+        at, written = self._now(), self._writer.write(asked)
+        if not self._asks[at]:
+            raise _Differs(f"after {self.same} requests the {asked.role} is asked now, and was not then")
+        number, record, messages = self._asks[at].popleft()
+        if written.hash != record.data["hash"]:
+            raise _Differs(f"request {number} of {self.recorded} ({asked.role}): {self._difference(record, messages, written)}")
+        self.same += 1
+        if failed := record.data.get("failed"):
+            waits = failed["retry_after_s"]
+            failed = {**failed, "retry_after_s": waits if waits and waits > LONGEST_WAIT_S else 0.0}  # nobody is waited for
+            raise ModelCallError(failed.pop("reason"), failed.pop("kind"), **failed)
+        [message] = messages_from_dict([record.data["reply"]])
+        assert isinstance(message, AIMessage)  # noqa: S101 - as it was written
+        return message
+
+    def _difference(self, record: Record, then: tuple[str, ...], now: Written) -> str:
+        if record.data["model"] != now.model:
+            return f"the model was {record.data['model']!r}, and is {now.model!r}"
+        for n, (old, new) in enumerate(zip(then, now.messages, strict=False)):
+            if old != new:
+                return f"message {n + 1}: {_first(self._text(old), self._text(new))}"
+        if len(then) != len(now.messages):
+            return f"it had {len(then)} messages, and has {len(now.messages)}"
+        if record.data["tools"] != now.tools:
+            return f"the tools: {_first(self._text(record.data['tools']), self._text(now.tools))}"
+        return f"the parameters: {_first(_json(record.data['params']), _json(dict(now.params)))}"
+
+    def _text(self, ref: str) -> str:
+        try:
+            return self._archive.get_body(ref) if ref else ""
+        except NotArchived:
+            return self._source.get_body(ref)
+
+    async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
+        record = self._uses.get((self._now(), call["id"]))
+        if record is None:
+            raise _Differs(f"step {call['step']}: {call['name']} is called now, and was not then")
+        data = record.data
+        if "failed" in data:
+            raise (WrongCall if data["wrong"] else ToolException)(data["failed"])
+        if data.get("plain"):
+            return data.get("content") or self._segment([call["step"], "observation", 0]).text, None
+        documents = [self._document(self._segment([call["step"], "observation", n])) for n in range(data["fresh"])]
+        documents += [Document(text=text, origin=self._id(place)) for place, text in data["recalled"]]
+        finding = None
+        if data["finding"]:
+            claim, quote, source = data["finding"]
+            finding = Finding(claim=claim, quote=quote, source=self._id(source))
+        return data["content"], Observation(documents=tuple(documents), finding=finding, summary=data["summary"])
+
+    def _document(self, segment: Segment) -> Document:
+        return Document(text=segment.text, url=segment.url, title=segment.title, retrieved_at=segment.retrieved_at)
+
+    def _id(self, place: Sequence[Any]) -> str:
+        step, kind, ordinal = place
+        return Segment(run=self._run, step=step, kind=kind, ordinal=ordinal, text="", trust="own").id
+
+    def _segment(self, place: Sequence[Any]) -> Segment:
+        found = self._source.get(self._id(place))
+        if found is None:
+            raise _Differs(f"step {place[0]}: what it brought is not in the ledger")
+        return found
+
+    def recall(self, query: str) -> list[Passage]:
+        at = self._now()
+        if not self._recalls[at]:
+            raise _Differs(f"{query!r} is recalled now, and was not then")
+        record = self._recalls[at].popleft()
+        if record.data["query"] != query:
+            raise _Differs(f"recalled was {record.data['query']!r}, and is {query!r}")
+        return [Passage(self._segment(place), text, score) for place, text, score in record.data["found"]]
+
+
+class _PlayedArchive(TapedArchive):
+    """An archive whose recalls are records: they do not wait on what was indexed by then."""
+
+    def __init__(self, archive: Archive, player: _Player, source: Ledger) -> None:
+        super().__init__(archive, lambda query, found: None)
+        self._player, self._source = player, source
+
+    def get_body(self, ref: str) -> str:
+        """Of this replay, or of the run: a text is the same under the same hash."""
+        try:
+            return super().get_body(ref)
+        except NotArchived:
+            return self._source.get_body(ref)
+
+    async def recall(self, query: str, **_: Any) -> Sequence[Passage]:
+        return self._player.recall(query)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _first(then: str, now: str) -> str:
+    """Where two texts part."""
+    at = next((n for n, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
+    start = max(0, at - 15)
+    return f"from character {at + 1} on it was {then[start : start + _SHOWN_CHARS]!r}, and is {now[start : start + _SHOWN_CHARS]!r}"

@@ -1,0 +1,19 @@
+"""A report written anew: the earlier one is kept beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from research_agent.runs import Run
+
+STEM = "report"
+
+
+def keep_earlier(run: Run) -> list[Path]:
+    """Copies of the report's files, as `report.1.md`; the number is the next that is free."""
+    files = [path for path in run.folder.glob(f"{STEM}.*") if path.name.count(".") == 1]
+    number = 1
+    while any(run.folder.glob(f"{STEM}.{number}.*")):
+        number += 1
+    return [Path(shutil.copy2(path, path.with_name(f"{STEM}.{number}{path.suffix}"))) for path in sorted(files)]

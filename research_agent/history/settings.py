@@ -1,0 +1,42 @@
+"""A run's config again, with what a command changes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from research_agent.config import PROVIDERS, Config, ConfigError
+from research_agent.runs import Run
+
+_FIXED = ("question", "out")
+
+
+def config_of(run: Run, *, question: str = "", model: str = "", role: str = "", overrides: Sequence[str] = ()) -> Config:
+    """As the run recorded it. `model`: `NAME` or `PROVIDER:NAME`, of every role or of one. Raises ConfigError and RunError."""
+    if any(override.partition("=")[0].strip() in _FIXED for override in overrides):
+        raise ConfigError("--set question, out: not allowed: a run keeps its question and its folder; start another one, or fork it")
+    record = run.read()
+    mapping: dict[str, Any] = {
+        **record.get("config", {}),
+        "question": question or record["question"],
+        "out": str(run.folder.parent),
+    }
+    if model:
+        _put_model(mapping, model, role)
+    return Config.from_mapping(mapping, base=Path.cwd(), overrides=overrides)
+
+
+def _put_model(mapping: dict[str, Any], text: str, role: str) -> None:
+    """What belongs to the old model (its window, prices, parameters) does not go to the new one; what belongs to its host does."""
+    old = {**mapping.get("model", {}), **(mapping.get("roles", {}).get(role, {}) if role else {})}
+    provider, colon, name = text.partition(":")
+    if not colon or provider not in PROVIDERS:
+        provider, name = (text, "") if text in PROVIDERS else (str(old.get("provider", "extractive")), text)
+    new: dict[str, Any] = {"provider": provider, **({"name": name} if name else {})}
+    if provider == old.get("provider", "extractive"):
+        new |= {key: old[key] for key in ("base_url", "api_key_env") if old.get(key) is not None}
+    if role:
+        mapping["roles"] = {**mapping.get("roles", {}), role: new}
+    else:
+        mapping["model"], mapping["roles"] = new, {}
