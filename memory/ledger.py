@@ -100,6 +100,9 @@ class Ledger:
 
     def _rescue(self, accept_loss: bool) -> damage.Saved:
         new, saved = damage.rescue(self._path, schema.create, ("bodies", "segments"))
+        if not saved.rows:
+            new.unlink()
+            raise ArchiveError(f"{self._path} cannot be read as a ledger: nothing in it can be read")
         if saved.lost and not accept_loss:
             new.unlink()
             what, run = f"{saved.lost} of its {saved.rows + saved.lost} rows cannot be read", self._path.parent.name

@@ -42,7 +42,7 @@ def chroma_server() -> Iterator[Chroma]:
 
 @pytest.fixture(autouse=True)
 def _hashing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("research_agent.session.choose", lambda spec, **_: Choice(HashingEmbedder() if spec != "none" else None, ""))
+    monkeypatch.setattr("research_agent.memories.choose", lambda spec, **_: Choice(HashingEmbedder() if spec != "none" else None, ""))
 
 
 def config(tmp_path: Path, checkpoints: str = "", vectors: str = "", **changes: Any) -> Config:
@@ -118,12 +118,12 @@ async def forget_run(result: Result) -> list[Any]:
 WORKER = """
 import asyncio, json, sys
 from pathlib import Path
-import research_agent.session
+import research_agent.memories
 from research_agent import Agent, Config
 from research_agent.memory import Choice
 from research_agent.testing.embedder import HashingEmbedder
 
-research_agent.session.choose = lambda spec, **_: Choice(HashingEmbedder(), "")
+research_agent.memories.choose = lambda spec, **_: Choice(HashingEmbedder(), "")
 config = Config.from_mapping(json.loads(sys.stdin.read()), base=Path.cwd())
 result = Agent(config).run()
 print(json.dumps({"id": result.id, "status": result.status, "reason": result.reason}))

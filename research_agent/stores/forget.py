@@ -13,7 +13,6 @@ from research_agent.memory.vectors import forget as forget_vectors
 
 from . import checkpoints, places
 from .address import PostgresUrl
-from .errors import RunError
 
 if TYPE_CHECKING:
     from research_agent.runs import Run
