@@ -13,6 +13,7 @@ from research_agent.memory.vectors import forget as forget_vectors
 
 from . import checkpoints, places
 from .address import PostgresUrl
+from .errors import RunError
 
 if TYPE_CHECKING:
     from research_agent.runs import Run
