@@ -28,6 +28,8 @@ CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
 WRONG_CALLS, LAST_WRONG_CALL = 3, 9
 """So many in a row, and the model is shown how its tools are called; so many, and its sub-question is given up."""
+UNCOUNTED_SHARE = 0.1
+"""By so much the estimate of a text that its host has not counted may be too low."""
 OVERFLOWS = 5
 """Compactions that a host's overflow error may force before the run stops."""
 
@@ -166,6 +168,12 @@ class _Turn:
         """Of the prompt's tokens, as this model counts them."""
         return self.meter.tokens((*self.head, *self.turns))
 
+    @property
+    def worst(self) -> int:
+        """The same, if what no host has counted yet is more than its estimate: what is held against the window."""
+        known = self.meter.learned.get("fixed", 0.0) + sum(turn.get("exact", 0) for turn in (*self.head, *self.turns))
+        return self.estimate + int(UNCOUNTED_SHARE * max(0.0, self.estimate - known))
+
     def count(self, reported: int) -> None:
         """Keeps what the host counted: from now on these messages' tokens are known."""
         counted = self.meter.reported((*self.head, *self.turns), reported)
@@ -176,11 +184,11 @@ class _Turn:
         if self.estimate > marks.high:
             await self._compact(marks)
         for _ in range(OVERFLOWS):
-            if self.estimate > marks.cap:
+            if self.worst > marks.cap:
                 await self._compact(marks)
-            if self.estimate > marks.cap:  # what is new in it is counted otherwise than what was known
+            if self.worst > marks.cap:  # what is new in it is counted otherwise than what was known
                 await self._compact(marks)
-            if self.estimate > marks.cap:
+            if self.worst > marks.cap:
                 raise ModelCallError(f"the newest turn alone is over the window of {marks.cap} tokens", "overflow")
             try:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
@@ -225,7 +233,7 @@ class _Turn:
 
     async def _compact(self, marks: window.Marks) -> None:
         before, count = self.estimate, len(self.turns)
-        marks, summarizer = marks.over(self.estimate / self.raw), self._summarizer()
+        marks, summarizer = marks.over(self.worst / self.raw), self._summarizer()
         compacted = await compact(
             self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks, summarize=summarizer
         )
