@@ -113,7 +113,8 @@ def plain(source: str) -> str:
 
 def score(read: Callable[[str], str], source: str, words: list[str]) -> tuple[float, float]:
     """(recall, boilerplate)."""
-    wanted, got = runs(words), runs(words_of(read(source)))
+    # An ordered list is numbered when it is read; its source holds no numbers, nor does the reference.
+    wanted, got = runs(words), runs(words_of(re.sub(r"(?m)^\s*\d{1,3}\.\s", "", read(source))))
     common = (wanted & got).total()
     return common / max(1, wanted.total()), 1 - common / got.total() if got.total() else 0.0
 

@@ -14,7 +14,7 @@ from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
 from research_agent.memory import Segment, best_passages, estimate_tokens
-from research_agent.memory.segment import MAX_ORDINALS
+from research_agent.memory.segment import MAX_ORDINALS, thread_of
 
 from . import prompts
 from .observation import render
@@ -69,7 +69,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
         told = await _outcome(context, task)
     except ToolException as error:
         wrong = isinstance(error, WrongCall)
-        reason = context.redact(" ".join(str(error).split()))
+        reason = prompts.defuse(context.redact(" ".join(str(error).split())))  # a server's own words may stand in it
         told = _Shown(f"Error: {reason}", f"Error: {reason}")
     text = told.text + reminder(context, call)
     message = ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error" if reason else "success")
@@ -105,7 +105,7 @@ async def _outcome(context: Context, task: Task) -> _Shown:
         raise WrongCall(f"there is no tool {call['name']!r}; there are {', '.join(tool.name for tool in context.tools)}")
     if done := brought(archive, call["step"]):  # the process died between its archiving and its checkpoint
         return _show(task, done, f"{len(done)} kept from before")
-    if done := made_before(archive, call, tool):
+    if done := made_before(context, call):
         told = _show(task, done, f"as at step {done[0].step}")
         return replace(told, text=f"{prompts.made_before(done[0].step)}\n{told.text}")
     content, observation = await context.tape.use(call, partial(_run, tool, task))
@@ -118,7 +118,12 @@ async def _outcome(context: Context, task: Task) -> _Shown:
     segments = [_segment(context, task, n, document) for n, document in enumerate(fresh)]
     summary = context.redact(observation.summary)
     if recalled:
-        return replace(_again(context, recalled, summary), brought=segments)
+        again = _again(context, recalled, summary)
+        if not segments:
+            return again
+        more = _show(task, segments)
+        whole = [*again.whole, *more.whole]
+        return _Shown(f"{again.text}\n{more.text}", again.summary, [*again.segments, *segments], segments, whole)
     if not segments:
         return _Shown(context.redact(content), summary or "nothing found")
     return replace(_show(task, segments, summary), brought=segments)
@@ -140,7 +145,7 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
     quiet = tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            message = await quiet.ainvoke(request, {"configurable": {"live_segments": tuple(task["live"])}})
+            message = await quiet.ainvoke(request, {"configurable": {"live_segments": tuple(task["live"]), "step": call["step"]}})
     except TimeoutError as error:
         raise ToolException(f"{call['name']} did not answer in {TIMEOUT_S:g} s") from error
     except ValidationError as error:
@@ -166,6 +171,7 @@ def _segment(context: Context, task: Task, ordinal: int, document: Document) -> 
     text = context.redact(document.text)
     return replace(
         _base(context, task),
+        thread=thread_of(document.run),
         ordinal=ordinal,
         text=text,
         url=context.redact(document.url),

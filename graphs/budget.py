@@ -33,6 +33,8 @@ class Purse:
     left_usd: float = math.inf
     factor: float = UNCALIBRATED
     """Tokens of a prompt over its estimate, at most."""
+    calibration: float = 1.0
+    """The same, as measured."""
     usual_usd: float = 0.0
     """What a call has cost so far: a host that counts unlike any estimate is believed."""
     window_tokens: int | None = None
@@ -50,11 +52,12 @@ NO_LIMIT = Purse()
 def purse(context: Context, state: ResearchState, usage: Usage, role: Role) -> Purse:
     """Of the limit, what is left for `role`: the writer may have all of it, the others leave what the report needs."""
     factor, window = _factor(context, state, role), state.get("window") if role == "investigator" else None
+    calibration = state.get("calibration", 1.0) if role == "investigator" else 1.0
     left_usd, met = context.limits.usd - usage["usd"], usage["calls"] > 0
     if role == "writer":
-        return Purse(left_usd, factor, met=met)
+        return Purse(left_usd, factor, calibration, met=met)
     usual_usd = usage["usd"] / max(1, usage["calls"])
-    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, usual_usd, window, met)
+    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, calibration, usual_usd, window, met)
 
 
 def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:
@@ -63,10 +66,9 @@ def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:
     Raises ModelCallError where that is less than an answer takes.
     """
     window, least = purse.window_tokens or model.window_tokens, min(model.least_output_tokens, model.max_output_tokens)
-    if prompt_tokens + least > window:
-        raise ModelCallError(
-            f"a prompt of about {prompt_tokens:,} tokens is over the window of {window:,}", "overflow", window_tokens=window
-        )
+    counted = int(prompt_tokens * purse.calibration)
+    if counted + least > window:
+        raise ModelCallError(f"a prompt of about {counted:,} tokens is over the window of {window:,}", "overflow", window_tokens=window)
     room = max(least, window - int(prompt_tokens * purse.factor))
     most = min(model.max_output_tokens, room, _affordable(model, prompt_tokens, purse, least))
     return None if most >= model.max_output_tokens else int(most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, HumanMessage
@@ -14,18 +15,20 @@ from research_agent.memory import Segment
 from . import prompts, window
 from .budget import calibrated, purse
 from .calls import Emit, Reply, add_usage, call
+from .compaction import compact
 from .counting import Meter, measured_for, message_parts, parts_of
 from .failures import ends_all, same_key
 from .flight import Flight, redacted
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
 from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .summary import Summarizer
 
 CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
 WRONG_CALLS, LAST_WRONG_CALL = 3, 9
 """So many in a row, and the model is shown how its tools are called; so many, and its sub-question is given up."""
-OVERFLOWS = 3
+OVERFLOWS = 5
 """Compactions that a host's overflow error may force before the run stops."""
 
 
@@ -61,14 +64,17 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
     except ModelCallError as error:
         # What this turn has opened and compacted is part of the conversation: it goes on from there when it is resumed.
         reached = {"head": turn.head, "turns": turn.turns, "opened": current["id"], "window": turn.learned_window, "measured": measured}
-        return {**folded, **reached, "usage": turn.usage, **_stopped(context, state, turn.usage, error)}
+        ended = _stopped(context, state, turn.usage, error)
+        failures = [*turn.failures, *ended.pop("failures", [])]
+        return {**folded, **reached, "summary": turn.summary, "usage": turn.usage, **ended, "failures": failures}
     turn.count(reply.reported_tokens)
     update = await _archived(context, state, current, reply, runtime.stream_writer)
-    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window, "measured": measured}
+    changed = {"head": turn.head, "opened": current["id"], "window": turn.learned_window, "summary": turn.summary, "measured": measured}
     return {
         **folded,
         **update,
         **{key: value for key, value in changed.items() if value != persisted.get(key)},
+        **({"failures": turn.failures} if turn.failures else {}),
         "turns": [*turn.turns, *update["turns"]],
         "usage": add_usage(turn.usage, reply.usage),
         "calibration": calibrated(state.get("calibration", 1.0), turn.raw, reply.reported_tokens),
@@ -138,7 +144,6 @@ class _Turn:
     ) -> None:
         self._context, self._state, self._current, self._emit, self._flight = context, state, current, emit, flight
         self._model = context.models["investigator"]
-        self._calibration = state.get("calibration", 1.0)
         self._fixed = window.fixed_tokens(context)
         self.head, self.turns = list(state["head"]), list(turns)
         archive = context.archive
@@ -147,6 +152,9 @@ class _Turn:
         )
         self.learned_window = state.get("window")
         self.usage = state.get("usage", NO_USAGE)
+        self.summary = state.get("summary", "")
+        self.failures: list[Failure] = []
+        """Of summaries that could not be made."""
 
     @property
     def raw(self) -> int:
@@ -170,12 +178,14 @@ class _Turn:
         for _ in range(OVERFLOWS):
             if self.estimate > marks.cap:
                 await self._compact(marks)
+            if self.estimate > marks.cap:  # what is new in it is counted otherwise than what was known
+                await self._compact(marks)
             if self.estimate > marks.cap:
                 raise ModelCallError(f"the newest turn alone is over the window of {marks.cap} tokens", "overflow")
             try:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
                 now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
-                given = purse(self._context, now, self.usage, "investigator")
+                given = replace(purse(self._context, now, self.usage, "investigator"), calibration=self.estimate / self.raw)
                 return await call(
                     self._model,
                     messages,
@@ -197,8 +207,8 @@ class _Turn:
         raise ModelCallError("the host says the prompt is too long, whatever is left out of it", "overflow")
 
     def _marks(self) -> window.Marks:
-        newest = sum(turn["tokens"] for group in window.whole_turns(self.turns)[-window.NEWEST_TURNS :] for turn in group)
-        kept = newest + window.RECALL_TOKENS + (self.head[0]["tokens"] if self.head else 0)
+        memory = sum(turn["tokens"] for turn in self.head[1:]) or window.RECALL_TOKENS
+        kept = window.newest_tokens(self.turns) + memory + (self.head[0]["tokens"] if self.head else 0)
         return window.marks(
             self._model,
             fixed=self._fixed,
@@ -207,11 +217,21 @@ class _Turn:
             learned_window=self.learned_window,
         )
 
+    def _summarizer(self) -> Summarizer | None:
+        """Where the run has the role."""
+        if "summarizer" not in self._context.models:
+            return None
+        return Summarizer(self._context, self._state, self._current, self._emit, self._flight, self.usage, self.summary, self.failures)
+
     async def _compact(self, marks: window.Marks) -> None:
         before, count = self.estimate, len(self.turns)
-        self.head, self.turns = await window.compact(
-            self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks.over(self._calibration)
+        marks, summarizer = marks.over(self.estimate / self.raw), self._summarizer()
+        compacted = await compact(
+            self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks, summarize=summarizer
         )
+        self.head, self.turns = compacted.head, compacted.turns
+        if summarizer:
+            self.usage, self.summary = summarizer.usage, summarizer.summary
         gone = count - len(self.turns)
         self._emit({"type": "compaction", "turns": gone, "before_tokens": before, "after_tokens": self.estimate})
 
@@ -225,7 +245,11 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     if reasoning := context.redact(reply.reasoning):
         segments.append(_segment(context, current, step=step, kind="reasoning", ordinal=turn, text=reasoning))
     for n, item in enumerate(calls):
-        told = {"tool": item["name"], "text": call_text(item["name"], item["args"]), "args_hash": args_hash(item["name"], item["args"])}
+        told = {
+            "tool": item["name"],
+            "text": call_text(item["name"], item["args"]),
+            "args_hash": args_hash(context, item["name"], item["args"]),
+        }
         segments.append(_segment(context, current, step=item["step"], kind="call", ordinal=n, **told))
     answer = str(message.text).strip()
     if not calls:

@@ -65,6 +65,7 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
 
 def open_(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Opens the conversation with the brief: from here on it is only appended to."""
-    text = prompts.brief(state["question"], state["brief"], [(item["id"], item["question"]) for item in state["plan"]])
+    sub_questions = [(item["id"], item["question"]) for item in state["plan"]]
+    text = prompts.brief(state["question"], state["brief"], sub_questions, earlier=runtime.context.earlier)
     opening = keep(HumanMessage(text), runtime.context.archive, step=0, opens=True)
     return {"head": [opening, *state.get("head", [])[1:]]}

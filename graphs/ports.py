@@ -20,7 +20,8 @@ from research_agent.memory.segment import Passage as Passage
 
 from .state import NO_USAGE, Call, Usage
 
-Role = Literal["planner", "investigator", "reviewer", "writer"]
+Role = Literal["planner", "investigator", "reviewer", "writer", "summarizer"]
+"""`summarizer` is optional: with it, each compaction has what leaves the prompt summarized."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,8 @@ class Document:
     title: str = ""
     retrieved_at: str = ""
     """ISO 8601, UTC."""
+    run: str = ""
+    """The earlier run that read it, where it was not this one."""
     origin: str = ""
     """Set by `recall` only: the id of the segment this text already is. It is shown again, not archived again."""
 
@@ -243,11 +246,16 @@ class Context:
     approve_plan: bool = False
     max_words: int | None = None
     loop_guard: bool = True
+    earlier: Sequence[str] = ()
+    """Ids of the earlier runs that `recall` reaches too."""
     tape: Tape = field(default=NoTape())
+    assets: Callable[[], Sequence[tuple[str, int, bool]]] = field(default=lambda: ())
+    """What code made so far and a report may show: its path there, the step that made it, and whether it is a figure."""
     slot: Slot | None = None
     """None: a call that is cut is made and paid for again."""
     _schemas: list[tuple[str, int]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Once made: the tools' schemas as text, and its tokens."""
+    _arguments: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def schema_text(self) -> str:
@@ -263,6 +271,13 @@ class Context:
             text = json.dumps([convert_to_openai_tool(tool) for tool in self.tools]) if self.tools else ""
             self._schemas.append((text, estimate_tokens(text)))
         return self._schemas[0]
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """A tool's arguments, each with its JSON schema; none of a tool that there is not."""
+        if name not in self._arguments:
+            tool = self.tool(name)
+            self._arguments[name] = tool.args if tool else {}
+        return self._arguments[name]
 
     def tool(self, name: str) -> BaseTool | None:
         return next((tool for tool in self.tools if tool.name == name), None)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from langchain_core.tools import BaseTool
-
 from research_agent.memory import Segment, content_hash, handle
 from research_agent.memory.segment import MAX_ORDINALS
 
@@ -23,9 +21,20 @@ def call_text(name: str, args: dict[str, Any]) -> str:
     return f"{name} {json.dumps(args, ensure_ascii=False, sort_keys=True)}"
 
 
-def args_hash(name: str, args: dict[str, Any]) -> str:
-    """The same for every call that asks for the same."""
-    return content_hash(call_text(name, {key: value for key, value in args.items() if key != FRESH}))
+def args_hash(context: Context, name: str, args: dict[str, Any]) -> str:
+    """The same for every call that asks for the same: however its arguments are ordered and spaced, its defaults given or left out."""
+    defaults = {key: schema.get("default") for key, schema in context.arguments(name).items()}
+    meant = {key: _plain(value) for key, value in args.items() if key != FRESH and value is not None}
+    return content_hash(call_text(name, {key: value for key, value in meant.items() if value != _plain(defaults.get(key))}))
+
+
+def _plain(value: Any) -> Any:
+    """A value as its tool would read it: a number may come as text, and no space at a border means anything."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return value
 
 
 def brought(archive: Archive, step: int) -> list[Segment]:
@@ -36,18 +45,19 @@ def brought(archive: Archive, step: int) -> list[Segment]:
     return found
 
 
-def made_before(archive: Archive, call: Call, tool: BaseTool) -> list[Segment]:
-    """What the newest call of the same arguments brought, if this one need not run again."""
-    if FRESH not in tool.args or call["args"].get(FRESH):
+def made_before(context: Context, call: Call) -> list[Segment]:
+    """What the newest call of the same arguments brought, if this one need not run again. A call that failed brought nothing."""
+    if FRESH not in context.arguments(call["name"]) or _plain(call["args"].get(FRESH)) in ("true", "True", "1"):
         return []
-    earlier = [s.step for s in archive.find(kind="call", args_hash=args_hash(call["name"], call["args"])) if s.step < call["step"]]
-    return next((found for step in reversed(earlier) if (found := brought(archive, step))), [])
+    same = context.archive.find(kind="call", args_hash=args_hash(context, call["name"], call["args"]))
+    earlier = [segment.step for segment in same if segment.step < call["step"]]
+    return next((found for step in reversed(earlier) if (found := brought(context.archive, step))), [])
 
 
 def reminder(context: Context, call: Call) -> str:
     if not context.loop_guard or call["error"]:
         return ""
-    same = context.archive.find(kind="call", args_hash=args_hash(call["name"], call["args"]))
+    same = context.archive.find(kind="call", args_hash=args_hash(context, call["name"], call["args"]))
     count = sum(segment.step <= call["step"] for segment in same)
     if count not in REPEATS:
         return ""

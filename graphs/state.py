@@ -104,6 +104,8 @@ class ResearchState(TypedDict, total=False):
     head: list[TurnRef]
     """The fixed messages after the system prompt: the brief, and the memory block once there is one."""
     turns: list[TurnRef]
+    summary: str
+    """The archived summary that stands in the memory block, by its id; empty where no role makes one."""
     calls: list[Call]
     """Of the last model turn; each runs as a task of its own."""
     results: Annotated[dict[str, Any], merge]

@@ -1,7 +1,6 @@
 """The prompt: what is in it, what it costs, and when it is compacted.
 
-Between compactions it only grows at its end, so that a host's prefix cache holds. A compaction evicts whole turns, all of them
-archived before, and rewrites one block: the findings, the handles of what left, and a recall for the open sub-question.
+Between compactions (compaction.py) it only grows at its end, so that a host's prefix cache holds.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, message_to_dict, messages_from_dict
+from langchain_core.messages import BaseMessage, SystemMessage, message_to_dict, messages_from_dict
 
 from research_agent.memory import Segment, content_hash, estimate_tokens
 
 from . import prompts
-from .observation import Shown, render
+from .observation import Shown
 from .ports import Archive, Context, Model, Prices
-from .state import ResearchState, SubQuestion, TurnRef
+from .state import TurnRef
 
 NEWEST_TURNS = 4
 """Whole turns that stay in the prompt through a compaction, if the window can hold them."""
@@ -30,6 +29,8 @@ HANDLES, HANDLE_TOKENS = 30, 20
 """Evicted documents that a memory block lists by handle, the newest; and what a line of them takes."""
 UNPRICED_HIGH_TOKENS = 27_000
 """The high mark where the model's prices say nothing."""
+LEFT_OUT_TOKENS = 40
+"""Of the line that says how many findings there was no room for."""
 MIN_CYCLE_STEPS = 6
 SAFETY = 1.03
 """On estimated tokens, against the hard cap."""
@@ -100,6 +101,13 @@ def fixed_tokens(context: Context) -> int:
     return sum(map(message_tokens, system_messages())) + context.schema_tokens
 
 
+def prompt_cap(model: Model, learned_window: int | None = None) -> int:
+    """The largest prompt: the window less the reserved output."""
+    window = min(model.window_tokens, learned_window or model.window_tokens)
+    reserved = min(model.max_output_tokens, max(window // 3, model.least_output_tokens))
+    return int((window - reserved) / SAFETY)
+
+
 def fixed_texts(context: Context) -> list[str]:
     """The same as text, to be counted by kind."""
     return [*(str(message.text) for message in system_messages()), context.schema_text]
@@ -110,8 +118,7 @@ def marks(model: Model, *, fixed: int, kept: int, step_tokens: float, learned_wi
 
     `fixed` tokens never change in a run, `kept` survive a compaction, `step_tokens` is a step's measured size.
     """
-    window = min(model.window_tokens, learned_window or model.window_tokens)
-    cap = int((window - min(model.max_output_tokens, window // 3)) / SAFETY)
+    cap = prompt_cap(model, learned_window)
     low = fixed + kept
     cycle = _cycle_steps(model.prices, kept, step_tokens)
     wanted = UNPRICED_HIGH_TOKENS if cycle is None else low + int(min(step_tokens * cycle, cap))
@@ -132,6 +139,11 @@ def step_tokens(turns: Sequence[TurnRef]) -> float:
     """The measured size of a step; a cautious guess before there is one."""
     steps = len({turn["step"] for turn in turns if turn["step"] > 0})
     return sum(turn["tokens"] for turn in turns) / steps if steps >= 3 else 3_500.0
+
+
+def newest_tokens(turns: Sequence[TurnRef]) -> int:
+    """Of the newest whole turns, as many as stay through a compaction."""
+    return sum(turn["tokens"] for group in whole_turns(turns)[-NEWEST_TURNS:] for turn in group)
 
 
 def live_segments(turns: Sequence[TurnRef]) -> frozenset[str]:
@@ -169,23 +181,6 @@ def _thought(group: Sequence[TurnRef]) -> bool:
     return any(turn["segments"] for turn in group)
 
 
-async def compact(
-    context: Context, state: ResearchState, turns: Sequence[TurnRef], current: SubQuestion, *, fixed: int, marks: Marks
-) -> tuple[list[TurnRef], list[TurnRef]]:
-    """(head, turns) after a compaction. Calls no model: the agent's own notes and handles are the summary."""
-    archive, brief = context.archive, state["head"][0]
-    own = "\n\n".join(["\n".join(finding_blocks(archive, quoted=current["id"])), _answers(state["plan"])])
-    recall_tokens = min(RECALL_TOKENS, marks.cap // 8)
-    spoken_for = fixed + brief["tokens"] + estimate_tokens(own) + HANDLE_TOKENS * HANDLES + recall_tokens
-    _, kept = evict(turns, keep_tokens=max(0, marks.low - spoken_for), hard_tokens=max(0, marks.cap - spoken_for))
-    live = live_segments(kept)
-    passages = await archive.recall(current["question"], budget_tokens=recall_tokens, kinds=("observation",), exclude=live)
-    recalled = render(shown(passage.segment, passage.text) for passage in passages)
-    text = prompts.memory([own, _handles(archive, live), recalled], prompts.sub_question(current["id"], current["question"]))
-    block = keep(HumanMessage(text), archive, step=state.get("step", 0), opens=True)
-    return [brief, block], kept
-
-
 def shown(segment: Segment, text: str, *, more_tokens: int = 0) -> Shown:
     """An archived text, or what of it is shown, as a data block: its handle, its source, and whose words it is."""
     own = segment.kind != "observation"
@@ -193,6 +188,7 @@ def shown(segment: Segment, text: str, *, more_tokens: int = 0) -> Shown:
         handle="" if own else segment.handle,
         title=segment.title or (f"your {segment.kind} at step {segment.step}" if own else segment.tool),
         url=segment.url,
+        run=segment.earlier_run,
         step=segment.step,
         more_tokens=more_tokens,
         trust=segment.trust,
@@ -200,26 +196,48 @@ def shown(segment: Segment, text: str, *, more_tokens: int = 0) -> Shown:
     )
 
 
-def finding_blocks(archive: Archive, sub_question: str | None = None, *, quoted: str | None = None) -> list[str]:
+def finding_blocks(archive: Archive, *, quoted: str | None = None) -> list[str]:
     """The findings as prompt blocks, in the order of the run. `quoted`: only this sub-question's with the words they rest on."""
-    blocks = []
-    for finding in archive.find(kind="finding"):
-        source = archive.get(finding.source)
-        if source is not None and sub_question in (None, finding.sub_question):
-            quote = finding.quote if quoted in (None, finding.sub_question) else ""
-            blocks.append(prompts.finding(source.handle, finding.sub_question, finding.text, quote))
-    return blocks
+    return [_finding(finding, handle, quoted in (None, finding.sub_question)) for finding, handle in _findings(archive)]
 
 
-def _answers(plan: Sequence[SubQuestion]) -> str:
-    lines = [f"{item['id']}. {item['question']}\n   {prompts.defuse(item['answer'])}" for item in plan if item["answer"]]
-    return "Sub-questions worked on:\n" + "\n".join(lines) if lines else ""
+def findings_within(archive: Archive, budget_tokens: int, *, quoted: str | None = None) -> list[str]:
+    """As `finding_blocks`, within a budget: where they are too many first the quotes go, then the oldest, and that is said."""
+    blocks = finding_blocks(archive, quoted=quoted)
+    if estimate_tokens("\n".join(blocks)) <= budget_tokens:
+        return blocks
+    bare = [(finding, _finding(finding, handle, False)) for finding, handle in _findings(archive)]
+    left = budget_tokens - LEFT_OUT_TOKENS
+    taken: set[str] = set()
+    for finding, block in sorted(bare, key=lambda pair: (pair[0].sub_question != quoted, -pair[0].step)):
+        cost = estimate_tokens(block) + 1
+        if cost <= left:
+            taken.add(finding.id)
+            left -= cost
+    kept = [block for finding, block in bare if finding.id in taken]
+    if len(kept) == len(bare) or budget_tokens < LEFT_OUT_TOKENS:
+        return kept
+    return [prompts.findings_left_out(len(bare) - len(kept)), *kept]
 
 
-def _handles(archive: Archive, live: frozenset[str]) -> str:
+def read_before(archive: Archive, live: frozenset[str]) -> list[str]:
+    """A line for each of the newest documents without what is live: its handle and title."""
     seen: dict[str, str] = {}
     for segment in archive.find(kind="observation", newest=3 * HANDLES):  # a page and what a search showed of it are one
         if segment.id not in live and (segment.title or segment.url):
             seen[segment.url or segment.id] = f"{segment.handle} {prompts.defuse(' '.join((segment.title or segment.url).split()))[:100]}"
-    lines = list(seen.values())[-HANDLES:]
+    return list(seen.values())[-HANDLES:]
+
+
+def handles(lines: Sequence[str]) -> str:
     return "Read before, a `recall` away:\n" + "\n".join(lines) if lines else ""
+
+
+def _findings(archive: Archive) -> list[tuple[Segment, str]]:
+    """Each with the handle of its source."""
+    pairs = ((finding, archive.get(finding.source)) for finding in archive.find(kind="finding"))
+    return [(finding, source.handle) for finding, source in pairs if source is not None]
+
+
+def _finding(finding: Segment, handle: str, quoted: bool) -> str:
+    return prompts.finding(handle, finding.sub_question, finding.text, finding.quote if quoted else "")

@@ -55,6 +55,7 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
 def _versions(context: Context, state: ResearchState, findings: Sequence[Segment], documents: Sequence[Shown], stopped: str) -> Versions:
     """Whole; then with less of what was not noted, without quotes, and with fewer and fewer findings."""
     whole, bare = window.finding_blocks(context.archive), window.finding_blocks(context.archive, quoted="")
+    assets = context.assets()
 
     def version(blocks: Sequence[str], read: Sequence[Shown]) -> list[BaseMessage]:
         text = prompts.write(
@@ -64,6 +65,7 @@ def _versions(context: Context, state: ResearchState, findings: Sequence[Segment
             render(read),
             max_words=_words_for_text(context.max_words, state, findings),
             stopped=stopped,
+            assets=assets,
         )
         return [SystemMessage(prompts.WRITER), HumanMessage(text)]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,16 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from . import clip, recall
+from . import clip, recall, transfer
 from .embedders import Embedder
 from .errors import ArchiveError, ArchiveInUse, EmbedderChanged, ReadOnly
+from .forgetting import notes_on, without
 from .indexer import Indexer
 from .ledger import COMMON, Filter, Ledger
 from .packing import pack
 from .recall import Ranked, Weights
 from .segment import Kind, Passage, Segment, parse_handle
+from .vectors import check
 
 Changed = Literal["rebuild", "refuse"]
 """What becomes of the vectors of another embedder than the one that is there now."""
@@ -63,17 +66,21 @@ class Archive:
         weights: Weights = _WEIGHTS,
         changed: Changed = "rebuild",
         read_only: bool = False,
+        accept_loss: bool = False,
     ) -> Archive:
         """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
 
-        Raises ArchiveInUse, or ArchiveError for a ledger that cannot be read. Whatever the index lacks is made up for in the background.
-        Vectors of another embedder are made anew so too, or, where `changed` is `refuse`, raise EmbedderChanged.
-        With `read_only`, beside a writer or where nothing can be written, nothing is; vectors that cannot be used are left alone.
+        Raises ArchiveInUse, IndexFailed if that server does not answer, ArchiveError for a ledger that cannot be read. What the index lacks
+        is made up for in the background. Vectors of another embedder are made anew so too, or, where `changed` is `refuse`, raise
+        EmbedderChanged. With `read_only`, beside a writer or where nothing can be written, nothing is; vectors that cannot be used are left
+        alone. `accept_loss`: of a damaged ledger what can be read is kept, and `mended` says what was lost.
         """
         if read_only:
             reader, lock_path = Ledger(folder / "ledger.sqlite", read_only=True), folder / ".memory.lock"
             still = partial(Indexer, reader, vectors or folder / "vectors", run=run, keep=True, lock=lock_path)
             return cls(folder, reader, None, run=run, index=partial(still, embedder=embedder) if embedder else None, weights=weights)
+        if vectors and embedder:
+            check(vectors)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".memory.lock", thread_local=False)
         try:
@@ -81,7 +88,7 @@ class Archive:
         except Timeout as error:
             raise ArchiveInUse(f"the memory in {folder} is open already, here or in another process") from error
         try:
-            ledger = Ledger(folder / "ledger.sqlite")
+            ledger = Ledger(folder / "ledger.sqlite", accept_loss=accept_loss)
         except ArchiveError:
             lock.release()
             raise
@@ -190,6 +197,14 @@ class Archive:
         """All of the run, in its order."""
         return self._ledger.segments(self.run)
 
+    def opened(self) -> str:
+        """Waits until the vectors can be searched; why they cannot, or an empty string."""
+        if self._indexer is None:
+            return ""
+        with contextlib.suppress(EmbedderChanged):
+            self._indexer.opened()
+        return self._indexer.failure
+
     def put_body(self, text: str) -> str:
         """Keeps a text under its content hash, and returns that."""
         return self._ledger.put_body(text)
@@ -198,13 +213,66 @@ class Archive:
         """Raises NotArchived."""
         return self._ledger.get_body(ref)
 
+    @property
+    def mended(self) -> str:
+        """What was made anew because it was damaged; empty if nothing was."""
+        return self._ledger.mended
+
     def stats(self) -> Stats:
         indexed = self._ledger.indexed_count(self.run)
         return Stats(*self._ledger.count(self.run), indexed, self._indexer.failure if self._indexer else "")
 
-    async def forget(self) -> int:
-        """Removes everything of this run. Returns how many segments went."""
-        return await asyncio.to_thread(self._forget)
+    async def forget(self, *, thread: str = "", source: str = "") -> int:
+        """Removes everything of this run; or of one thread of it; or a source (a handle, an id or a URL), with what was noted from it.
+
+        Returns how many segments went. Their bytes are in no file of the archive after: the vectors are made anew from what is left.
+        What the agent itself thought and said about a source stays.
+        """
+        if not thread and not source:
+            return await asyncio.to_thread(self._forget)
+        count = await asyncio.to_thread(self._forget_some, thread, source)
+        await self.flush()
+        return count
+
+    def _forget_some(self, thread: str, source: str) -> int:
+        gone = {segment.id: segment for segment in self.segments() if self._goes(segment, thread, source)}
+        read = [segment for segment in gone.values() if segment.kind == "observation"]
+        names = {name for segment in read for name in (segment.handle, segment.id, segment.url) if name}
+        for segment in self.segments():
+            if segment.source in gone or (segment.kind == "call" and notes_on(segment.text, names)):
+                gone[segment.id] = segment
+        if not gone:
+            return 0
+        count = self._ledger.forget_some(gone.keys(), partial(without, handles=[segment.handle for segment in read]))
+        self._drop_index()
+        self._indexer = self._index() if self._index else None
+        return count
+
+    @staticmethod
+    def _goes(segment: Segment, thread: str, source: str) -> bool:
+        if thread and segment.thread != thread:
+            return False
+        return not source or (segment.kind == "observation" and source.strip("[]") in (segment.handle, segment.id, segment.url))
+
+    def export(self, path: Path, *, about: Mapping[str, str] | None = None) -> int:
+        """Writes the segments of this run to a file (see `transfer`); `about` goes into its head. Returns how many."""
+        return transfer.write(path, self.run, self.segments(), about or {})
+
+    async def import_(self, path: Path, *, redact: Callable[[str], str] = str) -> int:
+        """Takes the segments of an export for this run's own, all or none; how many were new. Raises Damaged, and ArchiveError
+        where this archive holds others already: recall from two memories is what several archives are for."""
+        return await asyncio.to_thread(self._import, path, redact)
+
+    def _import(self, path: Path, redact: Callable[[str], str]) -> int:
+        transfer.check(path)
+        ours = {segment.id for segment in self.segments()}
+        known = sum(segment.id in ours for segment in transfer.read(path, self.run, redact))
+        if known != len(ours):
+            raise ArchiveError(f"the memory in {self._folder} holds other segments: import into a new folder, and name it in memory.also")
+        count = self._ledger.add_all(transfer.read(path, self.run, redact))
+        if self._indexer:
+            self._indexer.wake()
+        return count
 
     def _forget(self) -> int:
         count = self._ledger.forget(self.run)

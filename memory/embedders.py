@@ -6,6 +6,7 @@ Nothing is imported, loaded or downloaded before it is needed, and `auto` downlo
 from __future__ import annotations
 
 import importlib.util
+import math
 import socket
 import threading
 import time
@@ -200,9 +201,15 @@ class OpenAIEmbeddings:
         rows: list[list[float]] = []
         for start in range(0, len(texts), _REQUEST_TEXTS):
             rows.extend(self._request(list(texts[start : start + _REQUEST_TEXTS])))
-        vectors = unit(rows)
-        self._dimensions = vectors.shape[1]
-        return vectors
+        sizes = {len(row) for row in rows}
+        if len(sizes) != 1 or (self._dimensions and sizes != {self._dimensions}):
+            expected = f"{self._dimensions}" if self._dimensions else "one number"
+            got = " and ".join(map(str, sorted(sizes)))
+            raise EmbeddingFailed(
+                f"{self.identity}: {self._url} gives vectors of {got} dimensions, not of {expected}: is it another model?"
+            )
+        [self._dimensions] = sizes
+        return unit(rows)
 
     def _request(self, texts: list[str]) -> list[list[float]]:
         import httpx
@@ -218,7 +225,7 @@ class OpenAIEmbeddings:
                 data = sorted(answer.json()["data"], key=lambda item: item["index"])
                 if len(data) != len(texts):
                     raise EmbeddingFailed(f"{self.identity}: {len(data)} vectors for {len(texts)} texts")
-                return [item["embedding"] for item in data]
+                return [_numbers(item["embedding"]) for item in data]
             except httpx.HTTPStatusError as error:
                 reason = f"HTTP {error.response.status_code}"
                 if error.response.status_code not in (408, 429) and error.response.status_code < 500:
@@ -228,6 +235,14 @@ class OpenAIEmbeddings:
             except (ValueError, KeyError, TypeError) as error:
                 raise EmbeddingFailed(f"{self.identity}: {self._url} answers in another form ({error!r})") from error
         raise EmbeddingFailed(f"{self.identity}: {self._url} does not answer: {reason}")
+
+
+def _numbers(values: Any) -> list[float]:
+    """Raises ValueError for what is no vector."""
+    row = [float(value) for value in values]
+    if not row or not all(map(math.isfinite, row)):
+        raise ValueError("not a vector of finite numbers")
+    return row
 
 
 def _sentence_transformers(name: str, api_key: str) -> Embedder:

@@ -5,6 +5,7 @@ What is left to do stands in the ledger, not in a queue: a killed process leaves
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .embedders import Embedder
-from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed
+from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed, IndexFailed
 from .ledger import Chunk, Filter, Ledger
 from .reading import borrowed
 from .vectors import Vectors
@@ -50,6 +51,7 @@ class Indexer:
         self._run = run
         self._embedder = embedder
         self._vectors: Vectors | None = None
+        self._asking = threading.Lock()
         self._opened = threading.Event()
         self._change = threading.Condition()
         self._wanted = 1
@@ -97,13 +99,14 @@ class Indexer:
 
     def _ask(self, question: Callable[[Vectors], list[tuple[str, float]]]) -> list[tuple[str, float]]:
         """What the index answers; nothing, and the reason kept, when it cannot."""
-        if self._vectors is None:
-            return []
-        try:
-            return question(self._vectors)
-        except ArchiveError as error:
-            self.failure = str(error)
-            return []
+        with self._asking:
+            if self._vectors is None:
+                return []
+            try:
+                return question(self._vectors)
+            except ArchiveError as error:
+                self.failure = str(error)
+                return []
 
     def drop(self) -> None:
         """Removes the run's vectors, and stops."""
@@ -130,6 +133,7 @@ class Indexer:
             raise self.changed
 
     def _serve(self) -> None:
+        """An index that fails is opened again when there is more to index: its server may be back, its folder is made anew."""
         try:
             while goal := self._next():
                 try:
@@ -138,15 +142,24 @@ class Indexer:
                     self._catch_up()
                 except EmbeddingFailed as error:  # a host that is down now may be up when there is more to index
                     self.failure = str(error)
+                except IndexFailed as error:
+                    self.failure = str(error)
+                    self._let_go()
                 self._opened.set()
                 self._finish(goal)
         except EmbedderChanged as error:
             self.failure, self.changed = str(error), error
-        except ArchiveError as error:
+        except (ArchiveError, sqlite3.Error) as error:  # a ledger that cannot be written ends the run by itself
             self.failure = str(error)
         finally:
             self._opened.set()
             self._finish(None)
+
+    def _let_go(self) -> None:
+        with self._asking:
+            vectors, self._vectors = self._vectors, None
+            if vectors is not None:
+                vectors.close()
 
     def _open(self) -> None:
         identity, dimensions, where = self._embedder.identity, self._embedder.dimensions, self._where

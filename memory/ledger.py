@@ -6,12 +6,13 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from . import damage, schema
 from .chunks import chunks
 from .errors import ArchiveError, NotArchived, ReadOnly
 from .reading import Reader
@@ -19,7 +20,6 @@ from .recent import RecentTexts
 from .segment import Kind, Segment, content_hash
 from .words import names, title_key
 
-SCHEMA_VERSION = 1
 _PACK_OVER_BYTES = 1024
 COMMON = 2000
 """Chunks: a word held by so many finds too much to be looked for by."""
@@ -28,30 +28,6 @@ _COLUMNS = tuple(
     """id run thread step kind ordinal trust sub_question tool url title retrieved_at tokens args_hash
     quote source supersedes body""".split()  # noqa: SIM905
 )
-_SCHEMA = """
-CREATE TABLE bodies (hash TEXT PRIMARY KEY, packed INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE TABLE segments (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  id TEXT NOT NULL UNIQUE, run TEXT NOT NULL, thread TEXT NOT NULL, step INTEGER NOT NULL, kind TEXT NOT NULL, ordinal INTEGER NOT NULL,
-  trust TEXT NOT NULL, sub_question TEXT NOT NULL, tool TEXT NOT NULL, url TEXT NOT NULL, title TEXT NOT NULL, retrieved_at TEXT NOT NULL,
-  tokens INTEGER NOT NULL, args_hash TEXT NOT NULL, quote TEXT NOT NULL, source TEXT NOT NULL, supersedes TEXT NOT NULL,
-  body TEXT NOT NULL REFERENCES bodies(hash), title_key TEXT NOT NULL
-);
-CREATE INDEX segments_order ON segments (run, step, kind, ordinal);
-CREATE INDEX segments_url ON segments (run, url);
-CREATE INDEX segments_args ON segments (run, args_hash);
-CREATE INDEX segments_title ON segments (title_key);
-CREATE INDEX segments_body ON segments (body);
-CREATE TABLE chunks (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, segment INTEGER NOT NULL REFERENCES segments(seq), n INTEGER NOT NULL,
-  start INTEGER NOT NULL, "end" INTEGER NOT NULL, indexed INTEGER NOT NULL DEFAULT 0, UNIQUE (segment, n)
-);
-CREATE INDEX chunks_pending ON chunks (id) WHERE indexed = 0;
-CREATE TABLE names (name TEXT NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (name, chunk)) WITHOUT ROWID;
-CREATE INDEX names_chunk ON names (chunk);
-CREATE VIRTUAL TABLE words USING fts5(title, text, tokenize = 'porter unicode61');
-INSERT INTO words (words, rank) VALUES ('rank', 'bm25(2.0, 1.0)');
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +74,11 @@ class Chunk:
 class Ledger:
     """One SQLite file, one connection, any number of threads."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    mended: str = ""
+    """What was made anew because it was damaged."""
+
+    def __init__(self, path: Path, *, read_only: bool = False, accept_loss: bool = False) -> None:
+        """Raises ArchiveError, also for a file that is damaged where texts would be lost, unless that is accepted."""
         self._lock = threading.RLock()
         self._path = path
         self._recent = RecentTexts()
@@ -109,27 +89,43 @@ class Ledger:
                 self._db = Reader(path)
                 self._check(self._one("PRAGMA user_version"))
                 return
+            rescued = None if damage.sound(path) else self._rescue(accept_loss)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA cache_size = -32768")
-            self._migrate()
+            self._migrate(again=rescued is not None)
         except sqlite3.DatabaseError as error:
             raise ArchiveError(f"{path} cannot be read as a ledger: {error}") from error
 
-    def _migrate(self) -> None:
+    def _rescue(self, accept_loss: bool) -> damage.Saved:
+        new, saved = damage.rescue(self._path, schema.create, ("bodies", "segments"))
+        if saved.lost and not accept_loss:
+            new.unlink()
+            what, run = f"{saved.lost} of its {saved.rows + saved.lost} rows cannot be read", self._path.parent.name
+            raise ArchiveError(f"{self._path} is damaged: {what}; `research-agent memory rebuild {run}` keeps the others")
+        kept = damage.adopt(new, self._path)
+        lost = f"{saved.lost} rows are lost" if saved.lost else "nothing is lost"
+        self.mended = f"{self._path.name} was damaged: made anew from its {saved.rows} rows, {lost}; the damaged one is {kept.name}"
+        return saved
+
+    def _migrate(self, again: bool) -> None:
         with self._write():
             version = self._one("PRAGMA user_version")
+            schema.refuse_newer(version, self._path)
             if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            else:
-                self._check(version)
+                schema.create(self._db)
+            elif (version < schema.VERSION and schema.upgrade(self._db)) or again:
+                held = "body IN (SELECT hash FROM bodies)"
+                self._db.execute(f"DELETE FROM segments WHERE NOT {held}")
+                for (seq,) in self._all("SELECT seq FROM segments ORDER BY seq"):
+                    self._index(seq, self.at([seq])[seq])
 
     def _check(self, version: int) -> None:
-        if version != SCHEMA_VERSION:
-            raise ArchiveError(f"{self._path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+        schema.refuse_newer(version, self._path)
+        if not schema.is_shaped(self._db):
+            remedy = f"`research-agent memory rebuild {self._path.parent.name}` upgrades it"
+            raise ArchiveError(f"{self._path} has schema {version}, this version of research-agent reads {schema.VERSION}: {remedy}")
 
     @contextmanager
     def _write(self) -> Iterator[None]:
@@ -139,10 +135,11 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                with suppress(sqlite3.OperationalError):  # a full disk may have rolled it back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._lock:
@@ -159,6 +156,11 @@ class Ledger:
         with self._write():
             for text in bodies:
                 self._keep(text)
+            return sum(self._add(segment) for segment in segments)
+
+    def add_all(self, segments: Iterable[Segment]) -> int:
+        """As `add`, one after another: a long file never stands in memory whole."""
+        with self._write():
             return sum(self._add(segment) for segment in segments)
 
     def _add(self, segment: Segment) -> bool:
@@ -217,11 +219,39 @@ class Ledger:
                 self._db.execute(f"DELETE FROM bodies WHERE {gone}", (bodies,))
             else:  # nobody else is here: what `put_body` kept was this run's too
                 self._db.execute("DELETE FROM bodies")
-            self._recent = RecentTexts()
-            self._db.execute("INSERT INTO words (words) VALUES ('optimize')")  # FTS5 keeps deleted words until it merges
+            self._merge()
+        self._shrink()
+        return count
+
+    def forget_some(self, ids: Collection[str], edit: Callable[[str], str]) -> int:
+        """Removes these segments and their texts; texts that `put_body` kept are kept as `edit` leaves them, under their old hash."""
+        listed = json.dumps(sorted(ids))
+        mine = "SELECT seq FROM segments WHERE id IN (SELECT value FROM json_each(?))"
+        with self._write():
+            bodies = json.dumps(self._all(f"SELECT DISTINCT body FROM segments WHERE seq IN ({mine})", listed))
+            self._drop_chunks_of(mine, listed)
+            count = self._db.execute(f"DELETE FROM segments WHERE seq IN ({mine})", (listed,)).rowcount
+            gone = "hash IN (SELECT value ->> 0 FROM json_each(?)) AND hash NOT IN (SELECT body FROM segments)"
+            self._db.execute(f"DELETE FROM bodies WHERE {gone}", (bodies,))
+            for (ref,) in self._all("SELECT hash FROM bodies WHERE hash NOT IN (SELECT body FROM segments)"):
+                text = self.get_body(ref)
+                if (edited := edit(text)) != text:
+                    self._db.execute(
+                        "UPDATE bodies SET packed = 0, data = ? WHERE hash = ?", (edited.encode("utf-8", "surrogatepass"), ref)
+                    )
+            self._db.execute("UPDATE chunks SET indexed = 0")
+            self._merge()
+        self._shrink()
+        return count
+
+    def _merge(self) -> None:
+        self._recent = RecentTexts()
+        self._db.execute("INSERT INTO words (words) VALUES ('optimize')")  # FTS5 keeps deleted words until it merges
+
+    def _shrink(self) -> None:
+        """Deleted bytes leave the file."""
         self._all("VACUUM")
         self._all("PRAGMA wal_checkpoint(TRUNCATE)")
-        return count
 
     def rebuild(self, run: str) -> None:
         """Cuts and indexes a run's texts again; none of its chunks counts as indexed after."""
@@ -231,10 +261,12 @@ class Ledger:
                 self._index(seq, self.at([seq])[seq])
 
     def _drop_chunks(self, run: str) -> None:
-        mine = "SELECT seq FROM segments WHERE run = ?"
-        self._db.execute(f"DELETE FROM names WHERE chunk IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
-        self._db.execute(f"DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (run,))
-        self._db.execute(f"DELETE FROM chunks WHERE segment IN ({mine})", (run,))
+        self._drop_chunks_of("SELECT seq FROM segments WHERE run = ?", run)
+
+    def _drop_chunks_of(self, mine: str, value: str) -> None:
+        self._db.execute(f"DELETE FROM names WHERE chunk IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (value,))
+        self._db.execute(f"DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE segment IN ({mine}))", (value,))
+        self._db.execute(f"DELETE FROM chunks WHERE segment IN ({mine})", (value,))
 
     # -- reading
 

@@ -62,9 +62,9 @@ def borrowed(vectors: Path, lock: Path) -> tempfile.TemporaryDirectory[str]:
         raise IndexFailed("there are no vectors: recall ranks by words")
     copy = tempfile.TemporaryDirectory(prefix="research-agent-vectors-")
     try:
-        if not _held(lock):
+        if not held(lock):
             shutil.copytree(vectors, Path(copy.name) / "vectors")
-        if not _held(lock):  # nor did a writer come meanwhile
+        if not held(lock):  # nor did a writer come meanwhile
             return copy
         reason = "this memory is being written: recall ranks by words"
     except OSError as error:
@@ -73,7 +73,7 @@ def borrowed(vectors: Path, lock: Path) -> tempfile.TemporaryDirectory[str]:
     raise IndexFailed(reason)
 
 
-def _held(lock: Path) -> bool:
+def held(lock: Path) -> bool:
     """Whether a process holds a lock file. It is not written, nor made."""
     import fcntl
 

@@ -15,6 +15,7 @@ Trust = Literal["own", "untrusted"]
 MAX_ORDINALS = 100
 """Segments of one kind that one step may have: a handle is the step and two digits."""
 
+_EARLIER = "earlier run "
 _HANDLE = re.compile(r"\[?S(\d+)(\d\d)\]?")
 
 
@@ -29,6 +30,11 @@ def parse_handle(text: str) -> tuple[int, int] | None:
     """Step and ordinal of a handle, bare or in brackets; None for anything else."""
     match = _HANDLE.fullmatch(text.strip())
     return (int(match[1]), int(match[2])) if match else None
+
+
+def thread_of(run: str) -> str:
+    """The `thread` of what was taken over from an earlier run; `main` if there is none."""
+    return f"{_EARLIER}{run}" if run else "main"
 
 
 def content_hash(text: str) -> str:
@@ -68,6 +74,11 @@ class Segment:
     def id(self) -> str:
         key = "\x1f".join((self.run, self.thread, str(self.step), self.kind, str(self.ordinal)))
         return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+    @property
+    def earlier_run(self) -> str:
+        """The run that read it, where that was not this one; empty otherwise."""
+        return self.thread.removeprefix(_EARLIER) if self.thread.startswith(_EARLIER) else ""
 
     @property
     def handle(self) -> str:

@@ -20,21 +20,26 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_CONNECT_TIMEOUT_S = 10.0
+_TIMEOUT_S = 60.0
 _BATCH = 5000  # Chroma takes 5461 at once
 _HNSW = {"hnsw": {"space": "cosine", "ef_construction": 200, "ef_search": 200, "max_neighbors": 32}}
 # Chroma's defaults find 37 % of the true ten nearest among 20,000 random vectors
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
-    """What Chroma raises, as one line of ours."""
+def _failing(server: str = "") -> Iterator[None]:
+    """What Chroma raises, as one line of ours. `server`: its URL, if it is none of ours."""
     import httpx
     from chromadb.errors import ChromaError
 
     try:
         yield
     except (ChromaError, httpx.HTTPError, ValueError) as error:  # ValueError: a server that is not there
-        raise IndexFailed(f"the vector index failed: {str(error).strip().splitlines()[0]}") from error
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if server:
+            said = f"{said}; start the Chroma server at {server}, or check store.vectors"
+        raise IndexFailed(f"the vector index failed: {said}") from error
 
 
 class Vectors:
@@ -51,7 +56,7 @@ class Vectors:
         Vectors of another embedder are dropped; with `keep` they raise EmbedderChanged.
         """
         if isinstance(where, str):
-            with _failing():
+            with _failing(where):
                 return cls._collect(_server(where), run, identity, dimensions, keep)
         if not _readable(where):
             shutil.rmtree(where)
@@ -65,7 +70,7 @@ class Vectors:
 
     @classmethod
     def _collect(cls, client: Any, run: str, identity: str, dimensions: int, keep: bool) -> Vectors:
-        name = f"run-{hashlib.sha256(run.encode()).hexdigest()[:24]}"
+        name = _name(run)
         made = {"run": run, "embedder": identity, "dimensions": dimensions}
 
         def collection() -> Any:
@@ -83,7 +88,7 @@ class Vectors:
             opened = True
         finally:
             if not opened:
-                client.close()
+                _close(client)
         return cls(client, found)
 
     @_failing()
@@ -130,7 +135,55 @@ class Vectors:
         self._client.delete_collection(self._collection.name)
 
     def close(self) -> None:
-        self._client.close()
+        _close(self._client)
+
+
+def check(url: str) -> None:
+    """Raises IndexFailed if no Chroma server answers there."""
+    with _failing(url):
+        _close(_server(url))
+
+
+def forget(url: str, run: str) -> int:
+    """Removes a run's vectors from a server and looks whether they are gone; how many they were. Raises IndexFailed."""
+    with _failing(url):
+        client = _server(url)
+        try:
+            name = _name(run)
+            if name not in _names(client):
+                return 0
+            count = int(client.get_collection(name, embedding_function=None).count())
+            client.delete_collection(name)
+            if name in _names(client):
+                raise IndexFailed(f"the Chroma server at {url} still has the vectors of run {run}")
+            return count
+        finally:
+            _close(client)
+
+
+def _close(client: Any) -> None:
+    """Chroma's own leaves a server's connections open."""
+    sessions = _sessions(client)
+    client.close()
+    for session in sessions:
+        session.close()
+
+
+def _sessions(client: Any) -> list[Any]:
+    """The HTTP clients within one for a server, to which it gives no access; none in one for a folder."""
+    servers = (client._server, client._admin_client._server)
+    return [server._session for server in servers if hasattr(server, "_session")]
+
+
+def _names(client: Any) -> set[str]:
+    names: set[str] = set()
+    while page := client.list_collections(limit=1000, offset=len(names)):
+        names |= {collection.name for collection in page}
+    return names
+
+
+def _name(run: str) -> str:
+    return f"run-{hashlib.sha256(run.encode()).hexdigest()[:24]}"
 
 
 def _changed(run: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -147,12 +200,17 @@ def _local(path: str) -> Any:
 
 def _server(url: str) -> Any:
     import chromadb
+    import httpx
     from chromadb.config import Settings
 
+    httpx.get(f"{url}/api/v2/heartbeat", timeout=_CONNECT_TIMEOUT_S).raise_for_status()  # Chroma's client would wait for ever
     parts = urlsplit(url)
     tls = parts.scheme == "https"
     port = parts.port or (443 if tls else 8000)
-    return chromadb.HttpClient(parts.hostname or "", port, ssl=tls, settings=Settings(anonymized_telemetry=False))
+    client = chromadb.HttpClient(parts.hostname or "", port, ssl=tls, settings=Settings(anonymized_telemetry=False))
+    for session in _sessions(client):
+        session.timeout = httpx.Timeout(_TIMEOUT_S)  # there is no setting for it
+    return client
 
 
 def _readable(folder: Path) -> bool:

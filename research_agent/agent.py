@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +13,8 @@ from langgraph.runtime import RunControl
 from research_agent import runs
 from research_agent.config import Config
 from research_agent.events import Event
-from research_agent.session import Result, Session, chosen
+from research_agent.memories import chosen
+from research_agent.session import Embedded, Result, Session
 
 OnEvent = Callable[[Event], None]
 
@@ -54,6 +56,20 @@ class Agent:
         finally:
             control.request_drain("the stream was closed")
             await task
+
+    @asynccontextmanager
+    async def embedded(
+        self, question: str | None = None, *, run: str | Path | None = None, on_event: OnEvent | None = None
+    ) -> AsyncIterator[Embedded]:
+        """A run for another LangGraph application to drive: its graph calls `build_research_graph()` with this `context`.
+
+        `run` goes on with one that was begun so. Raises RunError where another process works on it. See examples/embed_in_graph.py.
+        """
+        config = self.config.model_copy(update={"question": question}) if question else self.config
+        embedder = await chosen(config)
+        found = runs.find(str(run), config.out) if run else runs.create(config.out, config.question, config=config.public())
+        async with Session(found, config, on_event or _ignore, RunControl(), embedder).embedded() as opened:
+            yield opened
 
     def resume(self, run: str | Path, *, answer: dict[str, Any] | None = None, on_event: OnEvent | None = None) -> Result:
         """Goes on where the run was. `answer` is a person's word on its plan (see graphs.approve)."""

@@ -274,14 +274,18 @@ def report(
 
 @app.command()
 def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete a run, whole. Refused while somebody works on it."""
+    """Delete a run, whole: its folder, and what it put on servers. Refused while somebody works on it."""
+    import asyncio
+
     from research_agent import runs
-    from research_agent.history.forgetting import forget as forgotten
 
     found = runs.find(id, out)
     if not yes:
         typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
-    typer.echo(f"forgot {found.id}: removed {forgotten(found)}")
+    from research_agent.stores.forget import forget
+
+    removed = asyncio.run(forget(found))
+    typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
 
 
 @memory_app.command("search")
@@ -291,23 +295,57 @@ def memory_search(
     out: Out = RUNS,
     tokens: Annotated[int, typer.Option("--tokens", min=50, help="How much to bring back.")] = 1500,
 ) -> None:
-    """What a run remembers about something."""
+    """What a run remembers about something. It may be running meanwhile: nothing of it is written."""
     import asyncio
 
-    from research_agent.commands import recall
+    from research_agent.memory_commands import search
 
-    for line in asyncio.run(recall(id, out, query, tokens)):
+    for line in asyncio.run(search(id, out, query, tokens, say=_said)):
         typer.echo(line)
 
 
 @memory_app.command("rebuild")
-def memory_rebuild(id: Name, out: Out = RUNS) -> None:
+def memory_rebuild(
+    id: Name,
+    out: Out = RUNS,
+    embedder: Annotated[str, typer.Option("--embedder", help="By this embedder from now on, as memory.embedder names it.")] = "",
+) -> None:
     """Make a run's index anew from its ledger."""
     import asyncio
 
-    from research_agent.commands import rebuild
+    from research_agent.memory_commands import rebuild
 
-    typer.echo(asyncio.run(rebuild(id, out)))
+    typer.echo(asyncio.run(rebuild(id, out, embedder)))
+
+
+@memory_app.command("export")
+def memory_export(
+    id: Name, file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines; replaced if it is there.")], out: Out = RUNS
+) -> None:
+    """Write all that a run remembers into one file, as redacted as it is kept."""
+    import asyncio
+
+    from research_agent.memory_commands import export
+
+    typer.echo(asyncio.run(export(id, out, file)))
+
+
+@memory_app.command("import")
+def memory_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `memory export` wrote.")],
+    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="A new folder, or one this file was imported into before.")],
+    embedder: Annotated[str, typer.Option("--embedder", help="Makes its vectors, as memory.embedder names it.")] = "auto",
+) -> None:
+    """Make a folder of an exported memory, to search or to name in another run's memory.also."""
+    import asyncio
+
+    from research_agent.memory_commands import import_
+
+    typer.echo(asyncio.run(import_(file, into, embedder, say=_said)))
+
+
+def _said(text: str) -> None:
+    typer.echo(f"research-agent: {text}", err=True)
 
 
 @app.command()

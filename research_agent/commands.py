@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 from typing import Any
 
 from langgraph.runtime import RunControl
 
-from research_agent import runs
 from research_agent.agent import Agent, OnEvent
 from research_agent.config import Config
-from research_agent.graphs.observation import render
-from research_agent.graphs.window import shown
-from research_agent.memory import Archive
-from research_agent.memory.embedders import choose
 from research_agent.session import Result
 from research_agent.terminal import Terminal
 
@@ -66,31 +60,3 @@ async def _work(
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
     return result, signals > 0 and result.status == "incomplete"
-
-
-async def recall(id: str, out: Path, query: str, tokens: int) -> list[str]:
-    """What a run remembers, as text."""
-    run = runs.find(id, out)
-    with run.lock():
-        embedder = str(run.read().get("config", {}).get("memory", {}).get("embedder", "auto"))
-        archive = Archive.open(run.folder, run=run.id, embedder=choose(embedder).embedder)
-        try:
-            if segment := archive.get(query):
-                return [render([shown(segment, segment.text)])]
-            passages = await archive.recall(query, budget_tokens=tokens)
-            return [render([shown(passage.segment, passage.text)]) for passage in passages] or ["nothing on that"]
-        finally:
-            await archive.close()
-
-
-async def rebuild(id: str, out: Path) -> str:
-    """Makes the index anew from the ledger; says what it did."""
-    run = runs.find(id, out)
-    with run.lock():
-        spec = str(run.read().get("config", {}).get("memory", {}).get("embedder", "auto"))
-        archive = Archive.open(run.folder, run=run.id, embedder=choose(spec).embedder)
-        try:
-            await archive.rebuild()
-            return f"rebuilt the index of {run.id}: {archive.stats()}"
-        finally:
-            await archive.close()

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, SecretStr, ValidationError
 
+from research_agent import runs
 from research_agent.config_faults import SECRET_NAME, ConfigError, Fault, not_allowed, read
 from research_agent.config_file import anchor, read_file, set_value
 from research_agent.redact import Redactor
+from research_agent.stores.address import PostgresUrl
 
 __all__ = ["Config", "ConfigError", "ModelConfig", "PricesConfig"]
 
@@ -25,7 +27,10 @@ Provider = Literal[
     "extractive", "openai", "moonshot", "cometapi", "vllm", "sglang", "deepseek", "anthropic", "openrouter", "ollama", "llamacpp"
 ]
 SearchProvider = Literal["folder", "ddgs", "searxng", "tavily", "brave", "serper", "exa"]
-Role = Literal["planner", "investigator", "reviewer", "writer"]  # as graphs.ports has it; importing that takes a second
+Role = Literal["planner", "investigator", "reviewer", "writer", "summarizer"]  # as graphs.ports has it; importing that takes a second
+
+OPTIONAL_ROLES: tuple[Role, ...] = ("summarizer",)
+"""Played only where `roles` names them."""
 
 
 class ProviderDefaults(NamedTuple):
@@ -181,6 +186,7 @@ class ScrapeConfig(_Part):
         default=(), strict=False, description="a list of private hosts that may be read, each host or host:port"
     )
     robots: bool = Field(default=True, description="true or false: whether a site's robots.txt is obeyed")
+    browser: bool = Field(default=False, description="true or false: whether a page that is an empty shell is drawn by a Chromium")
 
 
 class PythonConfig(_Part):
@@ -210,12 +216,28 @@ class MemoryConfig(_Part):
     embedder: Annotated[str, _matching(_EMBEDDER)] = Field(
         default="auto", description="auto, none, onnx, sentence-transformers:NAME-or-path or openai:NAME"
     )
-    also: tuple[()] = Field(default=(), strict=False, description="an empty list (recall from earlier runs is not built yet)")
+    changed: Literal["rebuild", "refuse"] = Field(
+        default="rebuild", description="rebuild or refuse: what becomes of the vectors of another embedder than this one"
+    )
+    also: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), strict=False, description="a list of earlier runs to recall from: their ids, or their folders"
+    )
 
 
 class StoreConfig(_Part):
-    checkpoints: None = Field(default=None, description="null, which is the run's folder (PostgreSQL is not built yet)")
-    vectors: None = Field(default=None, description="null, which is the run's folder (a Chroma server is not built yet)")
+    """Where checkpoints and vectors are kept. What is None is in the run's folder."""
+
+    checkpoints: Annotated[InstanceOf[PostgresUrl], BeforeValidator(PostgresUrl.parse), PlainSerializer(str)] | None = Field(
+        default=None,
+        description="null, which is the run's folder, or a PostgreSQL server like postgresql://user@host:5432/database "
+        "(its password in PGPASSWORD, ~/.pgpass or the variable that store.password_env names)",
+    )
+    password_env: Annotated[str, _matching(_VARIABLE)] | None = Field(
+        default=None, description="the NAME of the environment variable that holds PostgreSQL's password, never the password"
+    )
+    vectors: Url | None = Field(
+        default=None, description="null, which is the run's folder, or the address of a Chroma server like http://127.0.0.1:8000"
+    )
 
 
 class LimitsConfig(_Part):
@@ -292,6 +314,11 @@ class Config(_Part):
             raise ConfigError("; ".join(part for part in (origin + in_file if in_file else "", elsewhere) if part))
         return config
 
+    @property
+    def played(self) -> tuple[Role, ...]:
+        """The roles that are played in this run."""
+        return tuple(role for role in get_args(Role) if role in self.roles or role not in OPTIONAL_ROLES)
+
     def model_for(self, role: Role) -> ModelConfig:
         """The model of a role: its own settings over `model`'s. What belongs to another provider or model is not carried over."""
         own = self.roles.get(role)
@@ -322,7 +349,20 @@ class Config(_Part):
 
     def embedder_key(self) -> str:
         """Of an embedder that is an OpenAI-compatible endpoint; empty where none is set."""
-        return os.environ.get("OPENAI_API_KEY", "").strip() if self.memory.embedder.startswith("openai:") else ""
+        return self.key_of(self.memory.embedder)
+
+    @staticmethod
+    def key_of(embedder: str) -> str:
+        """Of an embedder by its name."""
+        return os.environ.get("OPENAI_API_KEY", "").strip() if embedder.startswith("openai:") else ""
+
+    @staticmethod
+    def store_password(store: StoreConfig) -> str:
+        """Of the PostgreSQL server, as the config says; empty where only libpq's own PGPASSWORD and ~/.pgpass can know it."""
+        url = store.checkpoints
+        if url is not None and url.password is not None:
+            return url.password.get_secret_value()
+        return os.environ.get(store.password_env or "", "")
 
     @staticmethod
     def secrets(*models: ModelConfig) -> tuple[str, ...]:
@@ -358,7 +398,7 @@ def _origin_of(key: str, set_here: Mapping[str, str]) -> str:
 
 def _faults(config: Config) -> list[Fault]:
     """What only shows once the parts are seen together, or beside the machine."""
-    faults = _search_faults(config)
+    faults = [*_search_faults(config), *_memory_faults(config)]
     for name, server in config.mcp.items():
         faults += _mcp_faults(f"mcp.{name}", server)
     faults += [
@@ -366,9 +406,15 @@ def _faults(config: Config) -> list[Fault]:
         for key, path in (("out", config.out), ("cache", config.cache))
         if path.is_file()
     ]
-    used = {"model": config.model} if set(config.roles) != set(get_args(Role)) else {}
+    named = config.store.password_env
+    if named and not os.environ.get(named):
+        what = named if _SHOWABLE_VARIABLE.fullmatch(named) else "(not shown)"
+        faults.append(Fault("store.password_env", f"the environment variable {what} is not set"))
+    used = {} if set(get_args(Role)) - set(OPTIONAL_ROLES) <= set(config.roles) else {"model": config.model}
     for where, model in {**used, **{f"roles.{role}": config.model_for(role) for role in config.roles}}.items():
         faults += _model_faults(where, model)
+    if "summarizer" in config.roles and config.model_for("summarizer").provider == "extractive":
+        faults.append(not_allowed("roles.summarizer.provider", "extractive", "a language model: the extractive one cannot summarize"))
     return faults
 
 
@@ -386,6 +432,17 @@ def _search_faults(config: Config) -> list[Fault]:
     if "searxng" in search.providers and search.searxng_url is None:
         allowed = "the address of the server that the provider 'searxng' asks, like http://127.0.0.1:8080"
         faults.append(not_allowed("search.searxng_url", None, allowed))
+    return faults
+
+
+def _memory_faults(config: Config) -> list[Fault]:
+    faults = []
+    for number, name in enumerate(config.memory.also):
+        try:
+            if not (runs.find(name, config.out).folder / "ledger.sqlite").is_file():
+                faults.append(not_allowed(f"memory.also.{number}", name, "a run that has a memory"))
+        except runs.RunError as error:
+            faults.append(not_allowed(f"memory.also.{number}", name, f"the id or the folder of an earlier run ({error})"))
     return faults
 
 

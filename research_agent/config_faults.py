@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SECRET_NAME = re.compile(r"(?i)(api[_-]?key|token$|secret|passw|authori[sz]ation|credential)")
 _KEY_LIKE = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{24,}")
+_WITH_USER = re.compile(r"://.*(:.*@|passw)")
 _redact = Redactor()
 
 
@@ -54,7 +55,7 @@ def show(value: object, key: str = "") -> str:
     if SECRET_NAME.search(key.rpartition(".")[2]):
         return "the value (not shown)"
     text = str(value)
-    if MARK in _redact(text) or _KEY_LIKE.search(text):
+    if MARK in _redact(text) or _KEY_LIKE.search(text) or _WITH_USER.search(text):
         return "a value that looks like a secret (not shown)"
     if len(text) > 80:
         text = text[:39] + "…" + text[-40:]  # a path says most at its end

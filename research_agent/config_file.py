@@ -87,7 +87,7 @@ def _typed(text: str) -> Any:
 
 
 def anchor(mapping: dict[str, Any], base: Path) -> None:
-    """Makes a relative `search.folder` absolute."""
+    """Makes a relative `search.folder` absolute, and the folder of an earlier run in `memory.also`; an id stays one."""
 
     def absolute(value: Any) -> Any:
         return str(base.absolute() / Path(value).expanduser()) if isinstance(value, str) and value.strip() else value
@@ -95,3 +95,7 @@ def anchor(mapping: dict[str, Any], base: Path) -> None:
     search = mapping.get("search")
     if isinstance(search, dict) and "folder" in search:
         mapping["search"] = {**search, "folder": absolute(search["folder"])}
+    memory = mapping.get("memory")
+    if isinstance(memory, dict) and isinstance(memory.get("also"), list):
+        also = [absolute(name) if isinstance(name, str) and (base / name / "run.json").is_file() else name for name in memory["also"]]
+        mapping["memory"] = {**memory, "also": also}

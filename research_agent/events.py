@@ -16,6 +16,7 @@ call          id, step, name, args, sub_question
 result        id, step, name, ok, summary, sources: [{handle, title, url}], seconds
 finding       handle, claim, quote, sub_question
 compaction    turns, before_tokens, after_tokens
+summary       text, turns                           of what left the prompt, where the config names a summarizer
 review        verdict, follow_ups
 retry         reason, wait_s, attempt
 report        path, answer

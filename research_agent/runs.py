@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,16 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from research_agent.stores import lock
+from research_agent.stores.errors import RunError
+from research_agent.stores.record import RECORD, UNFINISHED, read_record, replace, write_record
 
-RECORD = "run.json"
-_UNFINISHED = "unfinished"
-_GLANCE_S = 0.2
-"""For so long a lock is waited for: whoever only looks whether a run is worked on holds it for a moment."""
-
-
-class RunError(Exception):
-    """A run that cannot be found, read or opened: one line."""
+__all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,66 +41,44 @@ class Run:
 
     @property
     def assets(self) -> Path:
+        """What code made and a report may show (research_agent.assets)."""
         return self.folder / "assets"
 
+    @property
+    def workspace(self) -> Path:
+        """Where the run's code works; what it leaves there is its own."""
+        return self.folder / "workspace"
+
     def read(self) -> dict[str, Any]:
-        """run.json."""
-        path = self.folder / RECORD
-        try:
-            record = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read: {error}") from error
-        if not isinstance(record, dict):
-            raise RunError(f"{path}: not a run's record")
-        return record
+        """run.json. Raises RunError if it cannot be read, or a newer version wrote it."""
+        return read_record(self.folder)
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
-        path = self.folder / RECORD
-        record = {**(self.read() if path.exists() else {}), **fields, "updated": now()}
-        self.write(RECORD, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+        before = self.read() if (self.folder / RECORD).exists() else {}
+        record = {**before, **fields, "updated": now()}
+        write_record(self.folder, record)
         return record
 
     def write(self, name: str, text: str) -> Path:
         """A file of the run, replaced whole or not at all."""
-        path = self.folder / name
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{name}.", suffix=f".{_UNFINISHED}")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return path
+        return replace(self.folder / name, text)
 
     def tidy(self) -> None:
         """Removes what a process that was killed in a `write` left. For whoever holds the lock."""
-        for left in self.folder.glob(f".*.{_UNFINISHED}"):
+        for left in self.folder.glob(f".*.{UNFINISHED}"):
             left.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while a process works on the run. A dead process's lock is free: the kernel lets it go."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=_GLANCE_S, poll_interval=0.02)
-        except Timeout:
-            raise RunError(f"run {self.id} is being worked on by another process; wait for it, or stop it first") from None
-        try:
+        """Held while a process works on the run. Raises RunError."""
+        with lock.hold(self.folder, self.id):
             yield
-        finally:
-            lock.release()
 
     @property
     def locked(self) -> bool:
-        try:
-            with self.lock():
-                return False
-        except RunError:
-            return True
+        """Whether a process works on it. Looking writes nothing: the folder may be one that cannot be written."""
+        return lock.is_held(self.folder)
 
     def status(self) -> str:
         """As recorded; a run recorded as running that nobody works on was interrupted."""
@@ -128,7 +99,7 @@ class Slot:
             return ""
 
     def write(self, text: str) -> None:
-        new = self._path.with_name(f".call.json.{_UNFINISHED}")
+        new = self._path.with_name(f".call.json.{UNFINISHED}")
         new.write_text(text, "utf-8", errors="backslashreplace")
         new.replace(self._path)
 
@@ -156,7 +127,7 @@ def new_id(question: str) -> str:
 @contextmanager
 def built(out: Path, question: str, **record: Any) -> Iterator[Run]:
     """A run's folder to be filled, under its id but out of sight; it is in `out` when this ends well, and gone when it does not."""
-    hidden = out.resolve() / f".{secrets.token_hex(4)}.{_UNFINISHED}"
+    hidden = out.resolve() / f".{secrets.token_hex(4)}.{UNFINISHED}"
     run = Run(hidden / new_id(question))
     try:
         run.folder.mkdir(parents=True, mode=0o700)  # what was read may be private
@@ -173,7 +144,7 @@ def built(out: Path, question: str, **record: Any) -> Iterator[Run]:
 
 def _sweep(out: Path) -> None:
     """Removes what processes left that were killed in `built`: nobody takes an hour for it."""
-    for left in out.glob(f".*.{_UNFINISHED}"):
+    for left in out.glob(f".*.{UNFINISHED}"):
         with suppress(FileNotFoundError):  # another may sweep too
             if time.time() - left.stat().st_mtime > 3600:
                 shutil.rmtree(left, ignore_errors=True)

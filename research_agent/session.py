@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import sqlite3
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,8 +19,8 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command
 from langsmith.run_helpers import tracing_context
 
-from research_agent import checkpoint_file
-from research_agent.config import Config, ConfigError
+from research_agent.assets.keep import Assets
+from research_agent.config import Config, StoreConfig
 from research_agent.event_log import EventLog, by_role
 from research_agent.events import STREAMED_ONLY, Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
@@ -30,13 +30,18 @@ from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
+from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
-from research_agent.memory.embedders import Choice, choose
-from research_agent.models.load import ROLES, CannotLoad, load_roles
+from research_agent.memory.embedders import Choice
+from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, RunError, Slot, now
+from research_agent.runs import Run, Slot, now
 from research_agent.search.provider import SearchFailed
+from research_agent.stores import places
+from research_agent.stores.checkpoints import open_checkpoints
+from research_agent.stores.errors import RunError, StoreError
+from research_agent.stores.faults import in_one_line
 from research_agent.tools.registry import open_tools
 
 Status = Literal["complete", "incomplete", "failed"]
@@ -59,12 +64,25 @@ class Result:
     """For a person's word on the plan."""
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A run that another graph drives."""
+
+    id: str
+    folder: Path
+    context: Context
+    finish: Callable[[Mapping[str, Any]], Result]
+    """From the values that the research graph ended with: writes the report and its tables into the run's folder."""
+
+
 class Session:
     """Works on one run until it ends, is stopped, or waits for a person."""
 
     def __init__(self, run: Run, config: Config, emit: Emit, control: RunControl, embedder: Choice) -> None:
         self._run, self._config, self._control, self._embedder = run, config, control, embedder
-        self._redact = Redactor(config.secrets(*(config.model_for(role) for role in ROLES)))
+        keys = config.secrets(*(config.model_for(role) for role in config.played))
+        self._redact = Redactor((*keys, config.store_password(config.store)))
+        self._assets = Assets(run.folder)
         self._tell = emit
         self._log = EventLog(run.events, self._redact)
         self._warnings: list[str] = []
@@ -73,6 +91,7 @@ class Session:
         self._seconds_before = 0.0
         self._steps_before = steps_before(run)
         self._state: ResearchState = {}
+        self._opened = False
         self._slot = Slot(run)
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
@@ -83,54 +102,76 @@ class Session:
         LangSmith's tracing, which a variable of the user's shell may switch on, is off: what a run reads goes to nobody.
         """
         with self._run.lock(), tracing_context(enabled=False):
-            model = self._config.model
-            self._emit(
-                {
-                    "type": "run",
-                    "id": self._run.id,
-                    "folder": str(self._run.folder),
-                    "question": self._config.question,
-                    "model": model.name or model.provider,
-                    "resumed": resumed,
-                }
-            )
-            self._run.tidy()
-            self._run.update(status="running", reason="", config=self._config.public())
+            record: dict[str, Any] = {}
             try:
-                return await self._work(resumed, answer, rewrite)
+                record = self._run.read()
+                self._begin(record, resumed)
+                return await self._work(resumed, answer, rewrite, places.recorded(record))
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
-                known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
-                text = str(error) if known else f"{type(error).__name__}: {error}"
-                if isinstance(error, ModelCallError):
-                    text = f"{error.reason}, then `research-agent resume {self._run.id}`"
-                reason = self._redact(" ".join(text.split()))[:700]
-                self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
-                return self._ended(self._state, "failed", reason, None, "")
+                return self._failed(error, record, resumed)
 
-    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool) -> Result:
+    def _begin(self, record: dict[str, Any], resumed: bool) -> None:
+        if record.get("id", self._run.id) != self._run.id:
+            raise RunError(f"{self._run.folder}: run {record['id']} is found by its folder's name: name it so again")
+        model, config = self._config.model, self._config
+        name = {"id": self._run.id, "folder": str(self._run.folder), "question": config.question}
+        self._emit({"type": "run", **name, "model": model.name or model.provider, "resumed": resumed})
+        self._run.tidy()
+        servers = places.servers(record, config.store)
+        self._run.update(status="running", reason="", config=config.public(), servers=servers)
+
+    def _failed(self, error: Exception, record: dict[str, Any], resumed: bool) -> Result:
+        """What ended it, in one line. Where nothing was opened yet, the record keeps what it says of the work so far."""
+        known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
+        text = str(error) if known else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
+        if isinstance(error, ModelCallError):
+            text = error.reason
+        if isinstance(error, (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
+            text = f"{text}, then `research-agent resume {self._run.id}`"
+        reason = self._redact(" ".join(text.split()))[:700]
+        with suppress(OSError):  # a full disk, say: then the record still says `running`, which nobody is
+            self._log.write({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
+            if self._opened or not resumed:
+                return self._ended(self._state, "failed", reason, None, "")
+            went = record.get("status", "running")
+            told = {"status": "failed", "reason": reason} if went == "running" else {"status": went, "reason": record.get("reason", "")}
+            self._run.update(config=record.get("config", {}), **told)
+        counts = {"steps": 0, "usd": 0.0, "tokens": {}, "seconds": 0.0}
+        counts = {name: record.get(name, nothing) for name, nothing in counts.items()}
+        self._tell({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
+        return Result(self._run.id, self._run.folder, "failed", reason, None, "")
+
+    async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool, store_before: StoreConfig) -> Result:
         async with AsyncExitStack() as stack:
-            checkpointer = await stack.enter_async_context(checkpoint_file.opened(self._run.checkpoints))
-            archive = await stack.enter_async_context(self._archive())
-            tools = await stack.enter_async_context(open_tools(self._config, archive, self._run, self._emit))
+            here, before_here = (places.of(self._run, store) for store in (self._config.store, store_before))
+            checkpointer = await stack.enter_async_context(open_checkpoints(here, self._warn, before_here))
+            memories, tools = await stack.enter_async_context(self._parts())
+            archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
-            given = self._context(archive, tools)
-            at, before, again = await self._reopened(graph, thread, given, rewrite)
+            context = self._context(memories, tools)
+            at, before, again = await self._reopened(graph, thread, context, rewrite)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
-            context = recorder.began(at, given, start=how, answer=answer, question=self._config.question, **again)
-            self._state = before
+            context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
+            self._state, self._opened = before, True
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
-            finally:
-                state = await graph.aget_state(thread)
-                self._state = values = cast(ResearchState, state.values)
+            except BaseException:
+                with suppress(StoreError, sqlite3.Error):  # what was just raised tells more
+                    self._state = cast(ResearchState, (await graph.aget_state(thread)).values)
+                raise
+            state = await graph.aget_state(thread)
+            self._state = values = cast(ResearchState, state.values)
             if state.interrupts:
                 self._emit({"type": "approval", "plan": values["plan"]})
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
+            await archive.flush()
+            if archive.stats().failure:
+                self._warn(f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed")
             return self._finish(values, archive, drained)
 
     async def _reopened(
@@ -157,6 +198,28 @@ class Session:
             await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
         return at, values, again
 
+    @asynccontextmanager
+    async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
+        async with (
+            open_memories(self._config, self._run, self._embedder, self._warn) as memories,
+            open_tools(self._config, memories.archive, self._run, self._emit, earlier=memories.earlier) as tools,
+        ):
+            yield memories, tools
+
+    @asynccontextmanager
+    async def embedded(self) -> AsyncIterator[Embedded]:
+        """What the graph needs, for somebody else's graph to run it in. The run's folder is locked meanwhile."""
+        with self._run.lock():
+            async with self._parts() as (memories, tools):
+                servers = places.servers(self._run.read(), self._config.store)
+                self._run.update(status="running", reason="", config=self._config.public(), servers=servers)
+
+                def finish(state: Mapping[str, Any]) -> Result:
+                    self._state = cast(ResearchState, state)
+                    return self._finish(self._state, memories.archive, drained=False)
+
+                yield Embedded(self._run.id, self._run.folder, self._context(memories, tools), finish)
+
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""
         try:
@@ -168,18 +231,10 @@ class Session:
             return True
         return False
 
-    @asynccontextmanager
-    async def _archive(self) -> AsyncIterator[Archive]:
-        choice = self._embedder
-        if choice.embedder is None and self._config.memory.embedder == "auto":
-            self._emit({"type": "warning", "text": choice.reason})
-        archive = Archive.open(self._run.folder, run=self._run.id, embedder=choice.embedder)
-        try:
-            yield archive
-        finally:
-            await archive.close()
+    def _warn(self, text: str) -> None:
+        self._emit({"type": "warning", "text": text})
 
-    def _context(self, archive: Archive, tools: Sequence[BaseTool]) -> Context:
+    def _context(self, memories: Memories, tools: Sequence[BaseTool]) -> Context:
         config, models = self._config, load_roles(self._config)
         for text in config.unused():
             self._emit({"type": "warning", "text": text})
@@ -189,7 +244,8 @@ class Session:
             run=self._run.id,
             models=models,
             tools=tools,
-            archive=archive,
+            archive=memories.archive,
+            earlier=tuple(earlier.run for earlier in memories.earlier),
             limits=Limits(usd=config.limits.usd, steps=config.limits.steps, minutes=config.limits.minutes, steps_before=self._steps_before),
             clock=self._clock,
             now=now,
@@ -197,6 +253,7 @@ class Session:
             approve_plan=config.approve_plan,
             max_words=config.report.max_words,
             loop_guard=config.guards.loops,
+            assets=lambda: [(asset.path, asset.step, asset.is_figure) for asset in self._assets.listed()],
             slot=self._slot,
         )
 
@@ -241,6 +298,8 @@ class Session:
             draft=draft,
             findings=findings,
             lookup=archive.get,
+            assets=self._assets.listed(),
+            data_of=self._assets.data,
             status=status,
             reason=reason,
             failures=state.get("failures", []),
@@ -290,14 +349,6 @@ class Session:
             if not self._deaf:
                 self._deaf = True
                 self._emit({"type": "warning", "text": f"on_event failed at {event['type']!r}: {type(error).__name__}: {error}"})
-
-
-async def chosen(config: Config) -> Choice:
-    """The embedder, before anything is made or asked. Raises ConfigError for one that is named and not here."""
-    try:
-        return await asyncio.to_thread(choose, config.memory.embedder, api_key=config.embedder_key())
-    except EmbedderUnavailable as error:
-        raise ConfigError(f"memory.embedder: {config.memory.embedder!r} cannot be had: {error}; allowed: auto, none, onnx, ...") from error
 
 
 def _still_stopped(state: ResearchState, context: Context) -> bool:

@@ -6,8 +6,11 @@ import re
 
 # Colours and movements; titles, links and their kin where they end; whatever else an escape begins.
 _ESCAPES = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]?|\x1b[\\]PX^_][^\x07\x1b]{0,4000}(?:\x07|\x1b\\\\)|\x1b[ -/]*[0-~]?")
-# Control characters but tab and newline, marks and overrides of direction, and halves of characters.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+# Control characters but tab and newline, marks and overrides of direction, halves of characters, and what has no width.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
+    "\u200b\u2060-\u2064\u206a-\u206f\U000e0000-\U000e0fff]"
+)
 _BREAKS = re.compile("\r\n?|[\x85\u2028\u2029]")
 
 

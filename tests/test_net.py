@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from research_agent.testing.closed_addresses import ABSOLUTE, SPELLINGS
+from research_agent.testing.closed_addresses import resolver as closed_names
 from research_agent.testing.site import Page, Site
 from research_agent.web.addresses import closed, literal
 from research_agent.web.net import Client, FetchFailed, Refused
@@ -29,18 +32,6 @@ def resolver(**names: Sequence[str]):
     return ask
 
 
-CLOSED_NAMES = {
-    "localhost": ["127.0.0.1"],
-    "localtest_me": ["127.0.0.1"],
-    "six_test": ["::1"],
-    "mapped_test": ["::ffff:10.0.0.1"],
-    "scoped_test": ["fe80::1%eth0"],
-    "intranet_test": ["10.1.2.3", "192.168.1.1"],
-    "metadata_google_internal": ["169.254.169.254"],
-    "127_0_0_1_nip_io": ["127.0.0.1"],
-}
-
-
 @pytest.fixture(scope="module")
 def one_site() -> Iterator[Site]:
     with Site() as site:
@@ -53,111 +44,18 @@ def site(one_site: Site) -> Site:
     return one_site
 
 
-SPELLINGS = [
-    "http://127.0.0.1/",
-    "http://127.0.0.1:6379/",
-    "https://127.0.0.1/",
-    "http://127.1/",
-    "http://127.0.1/",
-    "http://127.255.255.254/",
-    "http://2130706433/",
-    "http://017700000001/",
-    "http://0177.0.0.1/",
-    "http://0177.0000.0000.0001/",
-    "http://0x7f000001/",
-    "http://0x7f.0x0.0x0.0x1/",
-    "http://0x7F.1/",
-    "http://127.0.0.1./",
-    "http://127。0。0。1/",
-    "http://①②⑦.⓪.⓪.①/",
-    "http://127%2e0%2e0%2e1/",
-    "http://0/",
-    "http://0.0.0.0/",
-    "http://0.0.0.0:8000/",
-    "http://10.0.0.1/",
-    "http://172.16.0.1/",
-    "http://172.31.255.255/",
-    "http://192.168.0.1/",
-    "http://3232235521/",
-    "http://169.254.169.254/latest/meta-data/",
-    "http://2852039166/",
-    "http://0xA9FEA9FE/",
-    "http://0251.0376.0251.0376/",
-    "http://168.63.129.16/",
-    "http://100.100.100.200/",
-    "http://100.64.0.1/",
-    "http://192.0.0.192/",
-    "http://198.18.0.1/",
-    "http://192.88.99.1/",
-    "http://203.0.113.7/",
-    "http://224.0.0.1/",
-    "http://239.255.255.250/",
-    "http://240.0.0.1/",
-    "http://255.255.255.255/",
-    "http://[::1]/",
-    "http://[::]/",
-    "http://[0:0:0:0:0:0:0:1]/",
-    "http://[::ffff:127.0.0.1]/",
-    "http://[::ffff:7f00:1]/",
-    "http://[::ffff:169.254.169.254]/",
-    "http://[::ffff:8.8.8.8]/",
-    "http://[::127.0.0.1]/",
-    "http://[64:ff9b::127.0.0.1]/",
-    "http://[64:ff9b:1::a00:1]/",
-    "http://[2002:7f00:1::]/",
-    "http://[2001:0:4136:e378:8000:63bf:3fff:fdd2]/",
-    "http://[2001:db8::1]/",
-    "http://[fe80::1]/",
-    "http://[fe80::1%25eth0]/",
-    "http://[fc00::1]/",
-    "http://[fd00:ec2::254]/",
-    "http://[fec0::1]/",
-    "http://[ff02::1]/",
-    "http://localhost/",
-    "http://LOCALHOST/",
-    "http://localhost./",
-    "http://localtest.me/",
-    "http://six.test/",
-    "http://mapped.test/",
-    "http://scoped.test/",
-    "http://intranet.test/",
-    "http://metadata.google.internal/",
-    "http://127.0.0.1.nip.io/",
-    "http://user@127.0.0.1/",
-    "http://user:pw@example.org/",
-    "http://example.org\\@127.0.0.1/",
-    "http://example.org@127.0.0.1/",
-    "ftp://127.0.0.1/",
-    "file:///etc/passwd",
-    "gopher://127.0.0.1:6379/_INFO",
-    "data:text/html,hi",
-    "javascript:alert(1)",
-    "//127.0.0.1/",
-    "http:127.0.0.1",
-    "http:///127.0.0.1",
-    "http://[::1",
-    "http://127.0.0.1:0/",
-    "http://127.0.0.1:99999/",
-    "http://exa\nmple.org/",
-    "",
-]
-
-
 @pytest.mark.parametrize("url", SPELLINGS)
 async def test_a_closed_address_is_refused_however_it_is_spelled(url: str) -> None:
-    async with Client(resolver=resolver(**CLOSED_NAMES), timeout_s=5) as client:
+    async with Client(resolver=closed_names, timeout_s=5) as client:
         with pytest.raises(Refused) as refused:
             await client.get(url)
     assert "\n" not in str(refused.value)
 
 
-NOT_RELATIVE = [url for url in SPELLINGS if url.startswith(("//", "data:", "javascript:")) or ("://" in url and ":///1" not in url)]
-
-
-@pytest.mark.parametrize("url", [url for url in NOT_RELATIVE if url.isascii() and "\n" not in url])
+@pytest.mark.parametrize("url", [url for url in ABSOLUTE if url.isascii() and "\n" not in url])
 async def test_a_redirect_to_a_closed_address_is_refused(site: Site, url: str) -> None:
     site.pages["/go"] = Page(status=302, headers={"Location": url})
-    async with Client(allow_hosts=[site.host], resolver=resolver(**CLOSED_NAMES), timeout_s=5) as client:
+    async with Client(allow_hosts=[site.host], resolver=closed_names, timeout_s=5) as client:
         with pytest.raises(Refused):
             await client.get(site.url("/go"))
     assert [visit.path for visit in site.visits] == ["/go"]
@@ -308,7 +206,8 @@ async def test_compressed_bodies_are_unpacked(encoding: str, pack) -> None:
         (Page(b"0" * 1_000_001), "larger than 1 MB"),
         (Page(gzip.compress(b"0" * 5_000)[:-9], headers={"Content-Encoding": "gzip"}), "ends too early"),
         (Page(b"not gzip", headers={"Content-Encoding": "gzip"}), "does not decompress"),
-        (Page(b"\x0b\x02\x80", headers={"Content-Encoding": "br"}), "not asked for"),
+        (Page(b"\x0b\x02\x80", headers={"Content-Encoding": "compress"}), "not asked for"),
+        (Page(b"x", headers={"Content-Encoding": "gzip, gzip"}), "not asked for"),
         (Page(b"short", headers={"Content-Length": "500", "Connection": "close"}), "broke"),
     ],
 )
@@ -351,3 +250,46 @@ async def test_the_proxy_of_the_environment_is_not_used(monkeypatch: pytest.Monk
         async with Client(allow_hosts=[site.host]) as client:
             assert (await client.get(site.url())).body == b"direct"
         assert proxy.visits == []
+
+
+def packed(encoding: str, data: bytes) -> bytes:
+    if encoding == "br":
+        return pytest.importorskip("brotli").compress(data, quality=5)
+    return pytest.importorskip("zstandard").compress(data)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+async def test_the_newer_encodings_are_asked_for_and_unpacked(encoding: str) -> None:
+    body = b"".join(b"%d " % n for n in range(100_000))
+    with Site({"/": Page(packed(encoding, body), headers={"Content-Encoding": encoding})}) as site:
+        async with Client(allow_hosts=[site.host]) as client:
+            assert (await client.get(site.url())).body == body
+        assert encoding in site.visits[0].headers["accept-encoding"]
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda pack: pack(b"0" * 200_000_000), "larger than 1 MB"),
+        (lambda pack: pack(b"hello " * 9_000)[:-4], "ends too early"),
+        (lambda pack: b"\xff\xfe" + b"no such thing" * 20, "does not decompress"),
+    ],
+)
+async def test_a_bomb_or_a_wreck_in_the_newer_encodings_is_a_failed_fetch(encoding: str, spoil, reason: str) -> None:
+    body = spoil(lambda data: packed(encoding, data))
+    tracemalloc.start()
+    with Site({"/": Page(body, headers={"Content-Encoding": encoding})}) as site:
+        async with Client(allow_hosts=[site.host], max_bytes=1_000_000) as client:
+            with pytest.raises(FetchFailed, match=reason):
+                await client.get(site.url())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+
+
+async def test_zstd_of_several_frames_is_one_body() -> None:
+    body = packed("zstd", b"one ") + packed("zstd", b"two")
+    with Site({"/": Page(body, headers={"Content-Encoding": "zstd"})}) as site:
+        async with Client(allow_hosts=[site.host]) as client:
+            assert (await client.get(site.url())).body == b"one two"

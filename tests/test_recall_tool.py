@@ -103,3 +103,65 @@ async def test_a_text_without_spaces_has_pages_too() -> None:
 async def test_arguments_that_do_not_fit_are_refused(memory: Memory, args: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         await run(recall_tool(memory), **args)
+
+
+@pytest.mark.parametrize(
+    "query", ["S301", "[S301]", "s301", "S301.", "handle S301", "the text of [S301]", '"S301"', "recall S301", "S301 S301"]
+)
+async def test_a_handle_is_known_however_it_is_written(memory: Memory, query: str) -> None:
+    content, artifact = await run(recall_tool(memory), query=query)
+    assert [document.origin for document in artifact.documents] == [PAGE.id]
+    assert "tide mills ground grain" in content
+
+
+async def test_several_handles_bring_the_opening_of_each(memory: Memory) -> None:
+    content, artifact = await run(recall_tool(memory, budget_tokens=400), query="S301, S2000 and S9900")
+    assert [document.origin for document in artifact.documents] == [PAGE.id, LONG.id]
+    assert "recall S2000 alone for all of it" in content
+    assert "there is no S9900" in artifact.summary
+    assert estimate_tokens(content) < 600
+
+
+async def test_a_handle_that_is_none_is_said_to_be_none(memory: Memory) -> None:
+    content, artifact = await run(recall_tool(memory), query="[S9900]")
+    assert content.startswith("There is no S9900 in this investigation.")
+    assert not artifact.documents
+
+
+async def test_a_word_that_looks_like_a_handle_beside_others_is_a_word(memory: Memory) -> None:
+    memory.segments.append(read(30, "the galaxy S301 has a tide app"))
+    _, artifact = await run(recall_tool(memory), query="galaxy S301 tide")
+    assert len(artifact.documents) > 1
+
+
+@pytest.mark.parametrize(
+    ("narrowing", "origins"),
+    [
+        ({"kind": None, "source": None, "since_step": None, "page": None}, [PAGE.id, OTHER.id, THOUGHT.id, FINDING.id]),
+        ({"kind": "all"}, [PAGE.id, OTHER.id, THOUGHT.id, FINDING.id]),
+        ({"kind": "Findings"}, [FINDING.id]),
+        ({"kind": "thoughts"}, [THOUGHT.id]),
+        ({"kind": "observations"}, [PAGE.id, OTHER.id]),
+        ({"since_step": "9"}, [FINDING.id]),
+        ({"since_step": "step 9"}, [FINDING.id]),
+        ({"source": "https://b.org/#part"}, [OTHER.id]),
+        ({"source": "<https://b.org/>"}, [OTHER.id]),
+        ({"source": "any"}, [PAGE.id, OTHER.id, THOUGHT.id, FINDING.id]),
+    ],
+)
+async def test_what_a_model_writes_for_an_argument_is_taken_as_it_is_meant(
+    memory: Memory, narrowing: dict[str, Any], origins: list[str]
+) -> None:
+    _, artifact = await run(recall_tool(memory), query="tide", **narrowing)
+    assert [document.origin for document in artifact.documents] == origins
+
+
+async def test_what_narrowed_a_recall_to_nothing_is_named(memory: Memory) -> None:
+    content, _ = await run(recall_tool(memory), query="tide", kind="finding", source="nowhere.org", since_step=5)
+    assert "of kind finding from 'nowhere.org' since step 5" in content
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "dreams"}, {"since_step": "soon"}, {"page": "last"}, {"since_step": -3}])
+async def test_what_cannot_be_meant_is_refused(memory: Memory, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        await run(recall_tool(memory), query="tide", **wrong)

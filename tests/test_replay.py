@@ -17,9 +17,9 @@ import pytest
 from chain import KEY, Chain, config
 
 from research_agent import Agent, Config
-from research_agent.history.forgetting import forget
 from research_agent.history.replay import replay
 from research_agent.runs import Run, RunError
+from research_agent.stores.forget import forget
 from research_agent.testing.host import Reply, ScriptedHost
 from research_agent.testing.site import Site
 
@@ -144,7 +144,7 @@ async def test_forks_replay_whole_without_their_parents(tmp_path: Path, monkeypa
             await agent.afork(parent.id, at=0, question="Are the doors green?"),
         ]
         forks.append(await agent.afork(forks[0].id, at=2))
-    forget(Run(parent.folder))
+    await forget(Run(parent.folder))
     for fork in forks:
         assert fork.status == "complete"
         replayed = await replay(Run(fork.folder))

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 
+from research_agent.graphs.ports import Document
 from research_agent.search.brave import Brave
 from research_agent.search.exa import Exa
 from research_agent.search.provider import SearchFailed
@@ -196,3 +197,60 @@ def test_a_provider_is_made_with_its_key_and_does_not_show_it(name: str) -> None
     options = SearchOptions(keys={name: KEY})
     assert PROVIDERS[name](options).name == name
     assert KEY.get_secret_value() not in repr(options)
+
+
+FIELDS = {
+    "tavily": ("results", "content"),
+    "brave": ("web", "description"),
+    "serper": ("organic", "snippet"),
+    "exa": ("results", "highlights"),
+}
+
+
+def rows(name: str, *given: object) -> Page:
+    key = FIELDS[name][0]
+    return reply({"web": {"results": given}} if name == "brave" else {key: given})
+
+
+def row(name: str, url: object = "https://a/", title: object = "A", snippet: str = "s") -> dict[str, object]:
+    return {"link" if name == "serper" else "url": url, "title": title, FIELDS[name][1]: [snippet] if name == "exa" else snippet}
+
+
+NO_ANSWERS = [
+    b"<html>Just a moment...</html>",
+    b"",
+    b"[]",
+    b"null",
+    b"[" * 100_000,
+    b'{"web": {"results": [1, 2]}, "results": [1], "organic": [null]}',
+    b"\xff\xfe",
+    b'{"results": [{"url": "' + b"x" * 6_000_000,
+]
+
+
+@every_api
+@pytest.mark.parametrize("body", NO_ANSWERS, ids=range(len(NO_ANSWERS)))
+async def test_an_answer_that_is_none_is_a_failure_in_one_line(name: str, body: bytes) -> None:
+    failed = await failure(name, Page(body, content_type="application/json"))
+    assert "\n" not in str(failed)
+    assert len(str(failed)) < 200
+
+
+async def found(name: str, page: Page) -> Document:
+    with Site({APIS[name].path: page}) as site:
+        (document,) = await APIS[name].make(KEY, url=site.url("")).search("q", limit=9)
+    return document
+
+
+@every_api
+async def test_one_broken_row_does_not_cost_the_others(name: str) -> None:
+    document = await found(name, rows(name, 1, None, {"title": "no address"}, row(name, url=["x"]), row(name, "https://good/", None)))
+    assert document.url == "https://good/"
+
+
+@every_api
+async def test_what_an_engine_puts_into_a_row_is_cut_and_cleaned(name: str) -> None:
+    document = await found(name, rows(name, row(name, title="\x1b[31mred\u202e\n" + "t" * 9_000, snippet="s" * 1_000_000)))
+    assert document.title.startswith("red t")
+    assert len(document.title) <= 300
+    assert len(document.text) <= 4_100

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from research_agent import Agent
-from research_agent.sandbox.bubblewrap import Limits
 from research_agent.sandbox.plain import run
+from research_agent.sandbox.watch import Limits
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -89,7 +89,7 @@ async def test_when_all_failed_each_reason_is_named() -> None:
 
 async def test_an_address_comes_once_and_no_more_than_asked_for() -> None:
     found = documents("https://a/x", "http://a/x/", "https://a/x#part", "https://b/", "docs/a.md", "docs/A.md")
-    _, artifact = await run(web_search_tool([Fixed("p", found)]), query="q", max_results=3)
+    _, artifact = await run(web_search_tool([Fixed("folder", found)]), query="q", max_results=3)
     assert [document.url for document in artifact.documents] == ["https://a/x", "https://b/", "docs/a.md"]
 
 

@@ -253,7 +253,7 @@ def _folder(config: Config) -> Row:
 
 async def _models(config: Config, offline: bool, say: Say) -> AsyncIterator[Row]:
     from research_agent.doctor.model import cost, examine
-    from research_agent.models.load import ROLES, CannotLoad, load_roles
+    from research_agent.models.load import CannotLoad, load_roles
 
     try:
         models = load_roles(config)
@@ -262,7 +262,7 @@ async def _models(config: Config, offline: bool, say: Say) -> AsyncIterator[Row]
         return
     distinct: dict[int, Model] = {id(model): model for model in models.values()}
     for number, model in distinct.items():
-        roles = [role for role in ROLES if id(models[role]) == number]
+        roles = [role for role, played in models.items() if id(played) == number]
         given = config.model_for(roles[0])
         of = "" if len(distinct) == 1 else f" ({', '.join(roles)})"
         if not offline and given.provider != "extractive":

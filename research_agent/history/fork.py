@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from research_agent import checkpoint_file
+from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.calls import add_usage
@@ -57,6 +58,7 @@ async def fork(parent: Run, step: int, config: Config, changes: Changes = Change
         with made(config.out, config.question, config=config.public(), parent=told, **nothing) as run:
             if at is not None and ledger is not None:
                 await _Copy(parent, run, at, step, ledger, snapshot(parent, NAME, folder), changes, config).make(history)
+                Assets(parent.folder).copied(run.folder, upto=step)
             run.update(status="incomplete", reason="forked, not begun")
     return Run(config.out.resolve() / run.id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
@@ -17,7 +17,6 @@ from .settings import Settings as Settings
 
 ANSWER_TOKENS = 2_000
 """The least that an answer may have, after the thought."""
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class CannotLoad(Exception):
@@ -33,9 +32,9 @@ def load(settings: Settings) -> Model:
 
 
 def load_roles(config: Config) -> dict[Role, Model]:
-    """The model of each role; roles with the same settings share one."""
+    """The model of each role that is played; roles with the same settings share one."""
     made: dict[str, Model] = {}
-    return {role: _made(config, config.model_for(role), made) for role in ROLES}
+    return {role: _made(config, config.model_for(role), made) for role in config.played}
 
 
 def _made(config: Config, wanted: ModelConfig, made: dict[str, Model]) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from research_agent.report import html
 from research_agent.report.audit import Judgement, judge, nearest, plain
 from research_agent.report.citations import ANCHOR, TOKEN, Book, bare, numbered, places
 from research_agent.report.draft import Draft, read
+from research_agent.report.figures import FIGURE, Gallery, judged
 from research_agent.report.inert import block, clean, line
 from research_agent.report.model import Checked, Found, Investigation, Report
 from research_agent.report.page import Listed, Page, quoted
@@ -38,7 +40,8 @@ class _Composer:
     def __init__(self, investigation: Investigation) -> None:
         self.of = investigation
         self.book = Book(investigation.lookup)
-        self.draft = read(investigation, self.book)
+        self.gallery = Gallery(investigation.assets)
+        self.draft = read(investigation, self.book, self.gallery)
         self.judged: dict[str, Judgement] = {}
 
     def report(self) -> Report:
@@ -46,12 +49,12 @@ class _Composer:
         numbers = self._numbers(draft)
         number_of = {place: numbers[_key(segment)] for place, segment in enumerate(self.book.passages) if _key(segment) in numbers}
         tokens = page.markdown()
-        markdown = _finished(tokens, number_of)
+        markdown = self.gallery.markdown(_finished(tokens, number_of))
         sources, findings = self._tables(draft, numbers)
         return Report(
             markdown=markdown,
-            answer=numbered(block(page.answer), number_of, _bracketed),
-            html=html.render(tokens, self.of.question, number_of),
+            answer=FIGURE.sub("", numbered(block(page.answer), number_of, _bracketed)),
+            html=html.render(tokens, self.of.question, number_of, lambda body: self.gallery.html(body, self.of.data_of)),
             sources=sources,
             findings=findings,
             audit=tuple(self._checked(sentence, number_of) for sentence in self._sentences(draft)),
@@ -107,7 +110,7 @@ class _Composer:
 
     def _page(self, draft: Draft, extras: _Extras) -> Page:
         flags = self._flags(draft)
-        failures = [f"step {f['step']}, {line(f['what'])}: {line(f['reason'][:300])}" for f in self.of.failures]
+        failures = [f"step {f['step']}, {line(f['what'])}: {line(self._without_handles(f['reason'])[:300])}" for f in self.of.failures]
         notes = self._notes(draft)
         if not extras.details:
             notes += [f"{_plural(len(flags), 'sentence')} to check against the sources."] if flags else []
@@ -119,16 +122,27 @@ class _Composer:
             answer=draft.answer,
             sections=[(section.heading, section.text) for section in draft.sections],
             sources=self._listed(draft, quotes=extras.quotes),
+            files=_capped(self.gallery.files("\n".join(draft.texts))) if extras.details else (),
             flags=_capped(flags),
             failures=_capped(failures),
             footer=self._footer() if extras.footer and draft.written else "",
         )
 
+    def _without_handles(self, reason: str) -> str:
+        """A tool's error as a reader of the report understands it: a handle is the source's title or address."""
+
+        def name(match: re.Match[str]) -> str:
+            segment = self.of.lookup(match[1])
+            return f"“{segment.title or segment.url}”" if segment and (segment.title or segment.url) else match[0]
+
+        without_hint = re.sub(r", such as S\d+,?", "", reason)
+        return re.sub(r"\[?\b(S\d{3,})\b\]?", name, without_hint)
+
     def _notes(self, draft: Draft) -> list[str]:
         notes = []
         if self.of.status != "complete":
-            open_questions = "; ".join(line(item["question"]) for item in self.of.plan if item["status"] == "open")
-            still = f" Still open: {open_questions}" if open_questions else ""
+            open_questions = [line(item["question"]) for item in self.of.plan if item["status"] == "open"]
+            still = f" Still open: {_ended(open_questions)}" if open_questions else ""
             reason = line(self.of.reason.rstrip(". ") or "no reason was given")
             notes.append(f"**{self.of.status.capitalize()}**: {reason}.{still}")
         if self.of.extractive and draft.written:
@@ -139,6 +153,8 @@ class _Composer:
                 "1 citation named a source that was never read and was" if one else f"{count} citations named sources never read and were"
             )
             notes.append(f"{named} removed.")
+        if count := len(self.gallery.struck):
+            notes.append(f"{_plural(count, 'picture or file')} that no code of this run made {'was' if count == 1 else 'were'} removed.")
         if draft.cut:
             notes.append(f"Shortened to {self.of.max_words} words.")
         if not self.of.extractive and draft.written:
@@ -177,7 +193,8 @@ class _Composer:
         return tuple(quote for quote in noted if quote.strip() and _flat(quote) not in text)
 
     def _sentences(self, draft: Draft) -> list[str]:
-        return [sentence for text in draft.texts for sentence in split(text) if _says_something(sentence)]
+        found = (judged(sentence) for text in draft.texts for sentence in split(text))
+        return [sentence for sentence in found if _says_something(sentence)]
 
     def _judge(self, sentence: str) -> Judgement:
         if sentence not in self.judged:
@@ -187,20 +204,20 @@ class _Composer:
         return self.judged[sentence]
 
     def _checked(self, sentence: str, number_of: dict[int, int]) -> Checked:
-        judged = self._judge(sentence)
+        found = self._judge(sentence)
         sources = tuple(dict.fromkeys(number_of[place] for place in places(sentence)))
-        return Checked(plain(sentence), sources, judged.verdict, judged.missing, judged.evidence)
+        return Checked(plain(sentence), sources, found.verdict, found.missing, found.evidence)
 
     def _flags(self, draft: Draft) -> list[str]:
         if self.of.extractive:
             return []
         flags = []
         for sentence in self._sentences(draft):
-            judged = self._judge(sentence)
+            found = self._judge(sentence)
             start = line(_start(plain(sentence)))
-            if judged.missing:
-                flags.append(f"“{start}”: what it cites does not name {line(', '.join(judged.missing))}.")
-            elif judged.verdict == "unsupported":
+            if found.missing:
+                flags.append(f"“{start}”: what it cites does not name {line(', '.join(found.missing))}.")
+            elif found.verdict == "unsupported":
                 flags.append(f"“{start}”: what it cites has few of its words.")
         return flags
 
@@ -219,6 +236,11 @@ class _Composer:
 def _fewer(text: str, excess: int) -> str:
     words = clean(text).removesuffix(" …").split()
     return " ".join(words[: max(1, len(words) - excess)]) + " …"
+
+
+def _ended(texts: Sequence[str]) -> str:
+    """Each with an end of its own: `What is it? And why?`, `The length. The weight.`"""
+    return " ".join(text if text.endswith((".", "?", "!", "…", "。", "？", "！")) else f"{text}." for text in texts)
 
 
 def _says_something(sentence: str) -> bool:
@@ -248,7 +270,8 @@ def _bracketed(number: int) -> str:
 
 def _count(page: Page) -> int:
     """Words of the page as it will be written; a citation is one wherever it stands apart, whatever its number."""
-    return len(ANCHOR.sub("", TOKEN.sub("[1]", page.markdown())).split())
+    text = FIGURE.sub("![Figure 1](assets/figure.png)", page.markdown())
+    return len(ANCHOR.sub("", TOKEN.sub("[1]", text)).split())
 
 
 def _key(segment: Segment) -> str:
@@ -281,6 +304,7 @@ def _source_row(number: int, segment: Segment) -> dict[str, Any]:
         "title": segment.title,
         "retrieved_at": segment.retrieved_at,
         "tool": segment.tool,
+        **({"run": segment.earlier_run} if segment.earlier_run else {}),
     }
 
 

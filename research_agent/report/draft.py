@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from research_agent.report.citations import Book
+from research_agent.report.figures import Gallery
 from research_agent.report.inert import clean
 from research_agent.report.model import Investigation
 from research_agent.report.sentences import without_last
@@ -41,14 +42,17 @@ class Draft:
         return replace(self, answer=shorter, cut=True) if shorter else None
 
 
-def read(investigation: Investigation, book: Book) -> Draft:
+def read(investigation: Investigation, book: Book, gallery: Gallery) -> Draft:
     loose = not investigation.extractive
     draft = investigation.draft or {}
     answer = str(draft.get("answer") or "").strip()
     given = [(str(s.get("sub_question", "")).strip(), str(s.get("text", "")).strip()) for s in draft.get("sections") or ()]
     if not answer and not any(text for _, text in given):
         return _from_findings(investigation, book)
-    cited = [(id, book.cite(clean(text), loose=loose)) for id, text in [("", answer), *given]]
+    texts = [(id, clean(text)) for id, text in [("", answer), *given]]
+    if loose:  # of a quotation nothing is taken for a figure
+        texts = [(id, gallery.place(text)) for id, text in texts]
+    cited = [(id, book.cite(text, loose=loose)) for id, text in texts]
     return Draft(cited[0][1] or _NO_ANSWER, tuple(_in_order(investigation, cited[1:])))
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 
 from research_agent.report.citations import ANCHOR, numbered
@@ -32,8 +32,8 @@ _PAGE = """\
 """
 
 
-def render(markdown: str, title: str, number_of: Mapping[int, int]) -> str:
-    """Markdown with its citations still as tokens, as a page."""
+def render(markdown: str, title: str, number_of: Mapping[int, int], show: Callable[[str], str] = lambda body: body) -> str:
+    """Markdown with its citations still as tokens, as a page that needs nothing beside it. `show`: puts the figures into its body."""
     from markdown_it import MarkdownIt
 
     body = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
@@ -42,7 +42,9 @@ def render(markdown: str, title: str, number_of: Mapping[int, int]) -> str:
     body = ANCHOR.sub(r'<span class="anchor" id="source-\1"></span>', body)
     body = body.replace('<a href="http', '<a rel="noopener noreferrer nofollow" href="http')
     body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+    body = show(body)
+    images = " img-src data:;" if "<img " in body else ""
     style = files(__package__).joinpath("report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none';{images} style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return _PAGE.format(policy=policy, title=html.escape(" ".join(clean(title).split())), style=style, body=body)

@@ -11,7 +11,7 @@ from research_agent.visible import visible
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-_MARKS = re.compile("[\ue000-\ue003]")
+_MARKS = re.compile("[\ue000-\ue005]")
 _ANCHOR_MARKS = re.compile("[\ue002\ue003]")
 _URL = re.compile(r"(?i)(?:\b(?:https?|ftp)://|(?<![\w.])www\.)[^\s`<>\ue000]*[^\s`<>\ue000.,;:!?'\"()\[\]*_]")
 _CODE = re.compile(r"(?<![`\\])(`+)(?!`)[^\n]+?(?<!`)\1(?!`)")

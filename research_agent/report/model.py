@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from research_agent.assets.keep import Asset
 from research_agent.graphs.state import Failure, SubQuestion
 from research_agent.memory.segment import Segment
 
@@ -34,6 +35,9 @@ class Investigation:
     findings: Sequence[Found] = ()
     lookup: Callable[[str], Segment | None]
     """An archived segment by handle or id."""
+    assets: Sequence[Asset] = ()
+    """What the run's code made."""
+    data_of: Callable[[Asset], bytes] = field(default=lambda asset: b"")
     status: Literal["complete", "incomplete", "failed"] = "complete"
     reason: str = ""
     failures: Sequence[Failure] = ()
@@ -69,7 +73,7 @@ class Report:
     answer: str
     """The short answer as it stands in the Markdown, its citations numbered."""
     sources: tuple[dict[str, Any], ...]
-    """`number, id, url, title, retrieved_at, tool`: those cited first, then those of findings only."""
+    """`number, id, url, title, retrieved_at, tool`, and `run` where an earlier one read it: those cited first, then findings' only."""
     findings: tuple[dict[str, Any], ...]
     """`id, claim, quote, source, sub_question`; source is a number."""
     audit: tuple[Checked, ...]

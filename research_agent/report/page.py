@@ -32,6 +32,8 @@ class Page:
     sections: Sequence[tuple[str, str]]
     """Heading and text."""
     sources: Sequence[Listed]
+    files: Sequence[str]
+    """What code made and the text does not show."""
     flags: Sequence[str]
     failures: Sequence[str]
     footer: str = ""
@@ -42,6 +44,8 @@ class Page:
             parts += [f"## {line(heading)}", block(text)]
         if self.sources:
             parts += ["## Sources", "\n\n".join(map(_source, self.sources))]
+        if self.files:
+            parts += ["## Files", "\n".join(f"- {file}" for file in self.files)]
         if self.flags:
             parts += ["## To check", "\n".join(f"- {flag}" for flag in self.flags)]
         if self.failures:
@@ -72,6 +76,8 @@ def _reference(segment: Segment, folder: str) -> str:
         parts.append(line(place))
     if segment.retrieved_at:
         parts.append(f"retrieved {line(segment.retrieved_at[:10])}")
+    if segment.earlier_run:
+        parts.append(f"read by the earlier run {line(segment.earlier_run)}")
     return ", ".join(parts)
 
 

@@ -29,6 +29,15 @@ def spans(text: str) -> list[tuple[int, int]]:
     return found + _prose(text, at, len(text))
 
 
+def fences(text: str) -> list[tuple[str, bool]]:
+    """The text in pieces, and of each whether it is a fenced block."""
+    found, at = list[tuple[str, bool]](), 0
+    for fence in _FENCE.finditer(text):
+        found += [(text[at : fence.start()], False), (fence.group(), True)]
+        at = fence.end()
+    return [*found, (text[at:], False)]
+
+
 def split(text: str) -> list[str]:
     return [text[start:end].strip() for start, end in spans(text)]
 

@@ -16,17 +16,17 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from research_agent.sandbox import seccomp
+from research_agent.sandbox.watch import Limits, Ran, Survey, changed, clipped, tidied, watch
 
 _NOBODY = 65534
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _WORKSPACE = "/workspace"
 _CODE = "/run/main.py"
 _PACKAGES = "/packages"
-_WATCH_S = 0.2
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": _WORKSPACE,
@@ -36,49 +36,14 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",  # what was printed before a limit struck is kept
     "MPLBACKEND": "Agg",
-    "MPLCONFIGDIR": "/tmp",  # noqa: S108
+    "MPLCONFIGDIR": f"{_WORKSPACE}/.cache/matplotlib",  # the fonts are looked for once a run, which takes seconds
     "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space, which is limited
     "OMP_NUM_THREADS": "1",
 }
 
 
-Files = dict[str, tuple[int, int]]
-"""Size and time of change of regular files, by their path in the folder. Links are not followed, out of it or anywhere."""
-
-
 class SandboxFailed(Exception):
     """The sandbox could not be set up: one line. The code did not run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    wall_s: float = 60.0
-    cpu_s: int = 60
-    """Of each process."""
-    memory_mb: int = 1024
-    """Of each process, and of all together."""
-    processes: int = 48
-    file_mb: int = 64
-    """Of one file."""
-    folder_mb: int = 512
-    folder_files: int = 10_000
-    output_chars: int = 20_000
-    """Of stdout and stderr each; more loses its middle."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """What came of it."""
-
-    status: int
-    """The exit status; 128 and the signal's number if one ended it."""
-    stdout: str
-    stderr: str
-    stopped: str
-    """The limit that was reached, in words; empty if none was."""
-    files: tuple[str, ...]
-    """Regular files in the folder that are new or changed, by their path in it."""
-    seconds: float
 
 
 @functools.cache
@@ -89,7 +54,7 @@ def available() -> str | None:
     missing = [name for name in ("bwrap", "prlimit", "setpriv") if shutil.which(name, path=_PATH) is None]
     if missing:
         return f"not installed: {', '.join(missing)}" + (" (package bubblewrap)" if "bwrap" in missing else "")
-    command = _command(folder=None, code_fd=None, limits=Limits())
+    command = _command(folder=None, code_fd=None, rules_fd=None, limits=Limits())
     try:
         tried = subprocess.run(  # noqa: S603 -- every word of the command is ours
             command, env={"PATH": _PATH}, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
@@ -105,20 +70,20 @@ async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
     limits = limits or Limits()
     before = await asyncio.to_thread(_prepared, folder)
     started = time.monotonic()
-    with _handed_over(code) as file:
+    with handed_over(code.encode("utf-8", "surrogatepass")) as file, handed_over(seccomp.program()) as rules:
         process = await asyncio.create_subprocess_exec(
-            *_command(folder=folder, code_fd=file.fileno(), limits=limits),
+            *_command(folder=folder, code_fd=file.fileno(), rules_fd=rules.fileno(), limits=limits),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={"PATH": _PATH},  # without an environment of its own, /proc would show ours
-            pass_fds=(file.fileno(),),
+            pass_fds=(file.fileno(), rules.fileno()),
         )
     assert process.stdout is not None  # noqa: S101 -- for the type
     assert process.stderr is not None  # noqa: S101
     output = asyncio.gather(clipped(process.stdout, limits.output_chars), clipped(process.stderr, limits.output_chars), process.wait())
     try:
-        stopped = await _watch(process.pid, output, folder, before, limits)
+        stopped = await watch(process.pid, output, folder, before, limits)
     finally:
         if process.returncode is None:
             process.kill()  # the kernel ends all that is in it: its processes hang on this one
@@ -128,27 +93,28 @@ async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
     status = status if status >= 0 else 128 - status
     if not stopped and status == 128 + 24:
         stopped = f"its {limits.cpu_s} s of CPU time were used up"
-    after = await asyncio.to_thread(files_of, folder)
-    changed = tuple(sorted(name for name, state in after.items() if before.get(name) != state))
-    return Ran(status=status, stdout=stdout, stderr=stderr, stopped=stopped, files=changed, seconds=time.monotonic() - started)
+    after = await asyncio.to_thread(tidied, folder)
+    return Ran(
+        status=status, stdout=stdout, stderr=stderr, stopped=stopped, files=changed(before, after), seconds=time.monotonic() - started
+    )
 
 
-def _prepared(folder: Path) -> Files:
+def _prepared(folder: Path) -> Survey:
     folder.mkdir(parents=True, exist_ok=True)
     if os.getuid() == 0:
         os.chown(folder, _NOBODY, _NOBODY)
-    return files_of(folder)
+    return tidied(folder)
 
 
-def _handed_over(code: str) -> BinaryIO:
+def handed_over(data: bytes) -> BinaryIO:
     """A file without a name, in memory."""
-    file = os.fdopen(os.memfd_create("code"), "w+b")
-    file.write(code.encode("utf-8", "surrogatepass"))
+    file = os.fdopen(os.memfd_create("handed over"), "w+b")
+    file.write(data)
     file.seek(0)
     return file
 
 
-def _command(*, folder: Path | None, code_fd: int | None, limits: Limits) -> list[str]:
+def _command(*, folder: Path | None, code_fd: int | None, rules_fd: int | None, limits: Limits) -> list[str]:
     """The whole command line. Without a folder and code it is a trial."""
     python = [str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"), "-P", "-s"]
     view = _system() + _environment()
@@ -181,6 +147,7 @@ def _command(*, folder: Path | None, code_fd: int | None, limits: Limits) -> lis
         "--unshare-cgroup-try",
     ]
     powerless = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY), "--cap-drop", "ALL", "--disable-userns"]
+    powerless += ["--seccomp", str(rules_fd)] if rules_fd is not None and seccomp.program() else []
     bwrap = ["bwrap", *apart, "--hostname", "sandbox"]
     if os.getuid() != 0:
         return [*bwrap, *powerless, *view, "--", *limited]
@@ -226,75 +193,3 @@ def _system() -> list[str]:
 
 def _environment() -> list[str]:
     return ["--clearenv", *(word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value))]
-
-
-def files_of(folder: Path) -> Files:
-    """Regular files below a folder."""
-    found: Files = {}
-    for entry in _walk(str(folder)):
-        try:
-            state = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        found[os.path.relpath(entry.path, folder)] = (state.st_blocks * 512, state.st_mtime_ns)
-    return found
-
-
-def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _walk(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    yield entry
-    except (FileNotFoundError, PermissionError):  # removed, or closed by the code, while we look
-        return
-
-
-async def _watch(pid: int, output: asyncio.Future[tuple[str, str, int]], folder: Path, before: Files, limits: Limits) -> str:
-    """Waits for the end. Returns the limit that was reached, if one was, of those that the kernel does not keep for us."""
-    deadline = time.monotonic() + limits.wall_s
-    most_bytes = max(limits.folder_mb * 2**20, sum(size for size, _ in before.values()))
-    most_files = max(limits.folder_files, len(before))
-    while True:
-        left_s = deadline - time.monotonic()
-        done, _ = await asyncio.wait([output], timeout=max(0.0, min(_WATCH_S, left_s)))
-        if done:
-            return ""
-        if left_s <= 0:
-            return f"it took longer than {limits.wall_s:g} s"
-        files = await asyncio.to_thread(files_of, folder)
-        if sum(size for size, _ in files.values()) > most_bytes:
-            return f"its files take more than {limits.folder_mb} MB"
-        if len(files) > most_files:
-            return f"it keeps more than {limits.folder_files} files"
-        if _resident_bytes(pid) > limits.memory_mb * 2**20:
-            return f"its processes take more than {limits.memory_mb} MB together"
-
-
-def _resident_bytes(pid: int) -> int:
-    """Of a process and all below it. One that ends while we look counts nothing."""
-    total = 0
-    try:
-        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return total
-    return total + sum(_resident_bytes(int(child)) for child in children)
-
-
-async def clipped(stream: asyncio.StreamReader, chars: int) -> str:
-    """A stream to its end, head and tail kept."""
-    head, tail, left_out = bytearray(), bytearray(), 0
-    half = chars // 2
-    while piece := await stream.read(65_536):
-        room = half - len(head)
-        head += piece[:room] if room > 0 else b""
-        tail += piece[max(0, room) :]
-        if len(tail) > half:
-            left_out += len(tail) - half
-            del tail[:-half]
-    if not left_out:
-        return bytes(head + tail).decode(errors="replace")
-    return f"{head.decode(errors='replace')}\n[... {left_out:,} bytes left out ...]\n{tail.decode(errors='replace')}"

@@ -10,12 +10,16 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from research_agent.search.provider import SearchFailed
+from research_agent.visible import one_line
 from research_agent.web.net import Client, Fetched, FetchFailed, Refused
 
 TIMEOUT_S = 20.0
+MAX_ROWS = 100
+MAX_BYTES = 5_000_000
+"""Of an answer."""
 _NO_CREDIT = re.compile(r"credit|quota|usage limit|exceeds your plan", re.IGNORECASE)
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -27,7 +31,7 @@ async def ask(url: str, answer: type[Answer], *, headers: Mapping[str, str], bod
     Raises SearchFailed.
     """
     try:
-        async with Client(allow_hosts=[urlsplit(url).hostname or ""], timeout_s=TIMEOUT_S) as client:
+        async with Client(allow_hosts=[urlsplit(url).hostname or ""], timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES) as client:
             got = await client.fetch(url, headers={**headers, "Accept": "application/json"}, json=body)
     except (FetchFailed, Refused) as error:
         raise SearchFailed(str(error)) from error
@@ -37,6 +41,25 @@ async def ask(url: str, answer: type[Answer], *, headers: Mapping[str, str], bod
         return answer.model_validate_json(got.body), got.retrieved_at
     except ValidationError as error:
         raise SearchFailed("it did not answer with search results in JSON") from error
+
+
+def each(row: type[BaseModel]) -> BeforeValidator:
+    """For a list of rows: one that is none is left out, and only a list without any is no answer."""
+
+    def keep(value: object) -> object:
+        if not isinstance(value, list):
+            return value
+        kept = []
+        for item in value[:MAX_ROWS]:
+            try:
+                kept.append(row.model_validate(item))
+            except ValidationError:
+                continue
+        if value and not kept:
+            raise ValueError("no row is a search result")
+        return kept
+
+    return BeforeValidator(keep)
 
 
 def _failure(got: Fetched) -> SearchFailed:
@@ -59,7 +82,7 @@ def _message(body: bytes) -> str:
         return ""
     while isinstance(told, dict):
         told = next((told[key] for key in ("detail", "error", "message") if told.get(key)), "")
-    return " ".join(told.split())[:160] if isinstance(told, str) else ""
+    return one_line(told, 160) if isinstance(told, str) else ""
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, SecretStr
 
 from research_agent.graphs.ports import Document
-from research_agent.search.api import ask
+from research_agent.search.api import ask, each
 from research_agent.search.provider import day, result
 
 URL = "https://api.search.brave.com"
@@ -25,7 +26,7 @@ class _Row(BaseModel):
 
 
 class _Web(BaseModel):
-    results: list[_Row]
+    results: Annotated[list[_Row], each(_Row)]
 
 
 class _Answer(BaseModel):

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 
 from research_agent.graphs.ports import Document
-from research_agent.search.provider import SearchFailed
+from research_agent.search.provider import SearchFailed, day, result
+from research_agent.visible import one_line
 from research_agent.web.net import utc_now
 
 TIMEOUT_S = 25.0
@@ -29,7 +30,7 @@ def _ask(query: str, limit: int) -> list[Mapping[str, str]]:
     except DDGSException as error:
         if "no results found" in str(error).lower():
             return []
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(str(error), 200) or type(error).__name__
         raise SearchFailed(reason, "rate_limit" if _LIMITED.search(reason) else "passing") from error
 
 
@@ -47,5 +48,11 @@ class Ddgs:
         except TimeoutError as error:
             raise SearchFailed(f"no answer in {self._timeout_s:g} s") from error
         now = utc_now()
-        found = [Document(text=row.get("body", ""), url=row.get("href", ""), title=row.get("title", ""), retrieved_at=now) for row in rows]
+        found = [_result(row, now) for row in rows]
         return [document for document in found if document.url][:limit]
+
+
+def _result(row: Mapping[str, object], now: str) -> Document:
+    """Rows of several engines, whatever these put into them."""
+    url, title, body, date = (str(row.get(name) or "") for name in ("href", "title", "body", "date"))
+    return result(url=url, title=title, snippet=body, date=day(date), retrieved_at=now)

@@ -76,7 +76,8 @@ class FolderSearch:
             hits = await asyncio.to_thread(self._index.search, query, limit=limit)
         except sqlite3.Error as error:
             raise SearchFailed(f"the index of {self._shown('')} is damaged ({error}); the next run builds it anew") from error
-        return [_document(hit.text, self._url(hit.path), hit.title) for hit in hits]
+        there = [hit for hit in hits if os.access(self._root / hit.path, os.R_OK)]  # what is gone since cannot be read, nor checked
+        return [_document(hit.text, self._url(hit.path), hit.title) for hit in there]
 
     async def open(self, url: str) -> Document:
         """One file of the folder, whole. Raises NotInFolder, reading.Unreadable, or OSError."""

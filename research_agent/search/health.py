@@ -14,7 +14,7 @@ from itertools import zip_longest
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from research_agent.graphs.ports import Document
-from research_agent.search.provider import Provider, SearchFailed
+from research_agent.search.provider import LOCAL, Provider, SearchFailed, is_page
 
 FIRST_REST_S = 30.0
 LONGEST_REST_S = 900.0
@@ -96,6 +96,8 @@ class Providers:
                 tally.failed.append(f"{name}: {error}")
                 return
         health.in_a_row = 0
+        if name not in LOCAL:
+            documents = [document for document in documents if is_page(document.url)]
         if documents:
             tally.documents.append(documents)
         else:

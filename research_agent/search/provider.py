@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from research_agent.graphs.ports import Document
+from research_agent.visible import one_line
 
 Why = Literal["passing", "rate_limit", "refused"]
 """`passing`: may work the next time. `refused`: will not work in this run (a wrong key, no credit left, a format switched off)."""
@@ -20,6 +22,10 @@ class SearchFailed(Exception):
         """What a rate limit said of when it ends, if it did."""
 
 
+LOCAL = frozenset({"folder"})
+"""Providers whose addresses are paths on this machine, and whose texts are whole files. What others answer is an engine's word."""
+
+
 class Provider(Protocol):
     name: str
     at_once: int
@@ -30,12 +36,26 @@ class Provider(Protocol):
         ...
 
 
+MAX_SNIPPET_CHARS, MAX_TITLE_CHARS, MAX_URL_CHARS, MAX_DATE_CHARS = 4_000, 300, 2_000, 40
+
+
 def result(*, url: str, title: str | None, snippet: str | None, date: str | None, retrieved_at: str) -> Document:
     """A row of an engine. Its date stands before the snippet, as engines print it: there it is archived, recalled and quoted with it."""
-    text = " ".join((snippet or "").split())
+    text, when = one_line(snippet or "", MAX_SNIPPET_CHARS), one_line(date or "", MAX_DATE_CHARS)
     return Document(
-        text=f"({date.strip()}) {text}" if date and date.strip() else text, url=url, title=title or "", retrieved_at=retrieved_at
+        text=f"({when}) {text}" if when else text, url=url, title=one_line(title or "", MAX_TITLE_CHARS), retrieved_at=retrieved_at
     )
+
+
+def is_page(url: str) -> bool:
+    """Whether an engine may name this address: http(s), of a host, on one line. A path or a `javascript:` is nobody's page."""
+    if len(url) > MAX_URL_CHARS or not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+    except ValueError:
+        return False
 
 
 def day(timestamp: str | None) -> str:

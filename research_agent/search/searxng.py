@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
 from research_agent.graphs.ports import Document
-from research_agent.search.api import retry_after_s
+from research_agent.search.api import MAX_BYTES, each, retry_after_s
 from research_agent.search.provider import SearchFailed, day, result
 from research_agent.web.net import Client, FetchFailed, Refused
 
@@ -22,7 +23,7 @@ class _Row(BaseModel):
 
 
 class _Answer(BaseModel):
-    results: list[_Row]
+    results: Annotated[list[_Row], each(_Row)]
     unresponsive_engines: list[list[str]] = []
     """Pairs of engine and reason."""
 
@@ -40,7 +41,7 @@ class Searxng:
     async def search(self, query: str, *, limit: int) -> list[Document]:
         url = f"{self._base_url}/search?{urlencode({'q': query, 'format': 'json'})}"
         try:
-            async with Client(allow_hosts=[self._host], timeout_s=self._timeout_s) as client:
+            async with Client(allow_hosts=[self._host], timeout_s=self._timeout_s, max_bytes=MAX_BYTES) as client:
                 answer = await client.get(url, headers={"Accept": "application/json"})
         except (FetchFailed, Refused) as error:
             raise SearchFailed(str(error)) from error

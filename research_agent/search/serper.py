@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, SecretStr
 
 from research_agent.graphs.ports import Document
-from research_agent.search.api import ask
+from research_agent.search.api import ask, each
 from research_agent.search.provider import result
 
 URL = "https://google.serper.dev"
@@ -20,7 +22,7 @@ class _Row(BaseModel):
 
 
 class _Answer(BaseModel):
-    organic: list[_Row] = []
+    organic: Annotated[list[_Row], each(_Row)] = []
 
 
 class Serper:

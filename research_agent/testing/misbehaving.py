@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import socket
@@ -75,6 +76,12 @@ def _header_flood(exchange: Exchange) -> None:
         exchange.send(b"X-More: " + b"x" * 4_000 + b"\r\n")
 
 
+def _zstd_zeros(blocks: int) -> bytes:
+    """Blocks of 128 KB each, all zeros, in four bytes each."""
+    heads = [(int(number == blocks - 1) | 1 << 1 | 1 << 20).to_bytes(3, "little") for number in range(blocks)]
+    return b"\x28\xb5\x2f\xfd\x00\x38" + b"".join(head + b"\0" for head in heads)
+
+
 def _pdf() -> bytes:
     """One page of Helvetica."""
     stream = b"BT /F1 11 Tf 40 700 Td 13 TL " + b" ".join(b"(" + line.encode() + b") Tj T*" for line in WORDS.split(". ")) + b" ET"
@@ -93,6 +100,8 @@ def _pdf() -> bytes:
     return out + b"xref\n0 6\n0000000000 65535 f \n" + table + b"trailer << /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % len(out)
 
 
+_BROTLI_BOMB = base64.b64decode("m/8RevgnAOKxQCA3QQ8=")
+_ZSTD_BOMB = _zstd_zeros(64)
 _CLOUDFLARE = _html(
     "Just a moment...",
     "<div id='challenge-error-text'>Enable JavaScript and cookies to continue</div>"
@@ -276,14 +285,14 @@ CASES: tuple[Case, ...] = (
         page(gzip.compress(gzip.compress(b"0" * 1_000_000)), Content_Encoding="gzip, gzip"),
     ),
     _fails(
-        "/br", "brotli, which was not asked for", "encoding that was not asked for", page(b"\x0b\x02\x80hello\x03", Content_Encoding="br")
-    ),
-    _fails(
-        "/zstd",
-        "zstd, which was not asked for",
+        "/compress",
+        "an encoding that was not asked for",
         "encoding that was not asked for",
-        page(b"\x28\xb5\x2f\xfd\x04\x00", Content_Encoding="zstd"),
+        page(b"\x1f\x9d\x90x", Content_Encoding="compress"),
     ),
+    # Bodies of 8 MB of zeros: asked for or not, neither is unpacked.
+    _fails("/br-bomb", "a brotli bomb", "larger than|not asked for", page(_BROTLI_BOMB, Content_Encoding="br")),
+    _fails("/zstd-bomb", "a zstd bomb", "larger than|not asked for", page(_ZSTD_BOMB, Content_Encoding="zstd")),
     _fails(
         "/cut-gzip", "gzip that ends in the middle", "ends too early", page(gzip.compress(ARTICLE.encode())[:-20], Content_Encoding="gzip")
     ),

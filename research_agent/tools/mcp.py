@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import SecretStr
 
-from research_agent.graphs.observation import Shown, render
+from research_agent.graphs.observation import Shown, defuse, render
 from research_agent.graphs.ports import Document, Observation
+from research_agent.visible import one_line
 from research_agent.web.net import utc_now
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 START_S = 20.0
 """What a server may take to start and to name its tools."""
 END_S = 3.0
+CALL_S = 120.0
+"""What a call may take."""
 CONTENT_CHARS = 40_000
 MAX_CHARS = 2_000_000
 """Of one answer, what is archived."""
@@ -122,7 +125,10 @@ def _wrapped(server: str, tool: BaseTool) -> BaseTool:
 
     async def call(**arguments: Any) -> tuple[str, Observation]:
         try:
-            message = await tool.ainvoke({"type": "tool_call", "id": "mcp", "name": tool.name, "args": arguments})
+            async with asyncio.timeout(CALL_S):
+                message = await tool.ainvoke({"type": "tool_call", "id": "mcp", "name": tool.name, "args": arguments})
+        except TimeoutError as error:
+            raise ToolException(f"{name} did not answer in {CALL_S:g} s") from error
         except ToolException as error:
             raise ToolException(f"{name} answered with an error: {_first_line(error)}") from error
         except Exception as error:
@@ -138,7 +144,7 @@ def _wrapped(server: str, tool: BaseTool) -> BaseTool:
     return StructuredTool.from_function(
         coroutine=call,
         name=name,
-        description=" ".join((tool.description or tool.name).split())[:MAX_DESCRIPTION_CHARS],
+        description=f"{defuse(one_line(tool.description or tool.name, MAX_DESCRIPTION_CHARS))} (a tool of the MCP server {server!r})",
         args_schema=tool.args_schema,
         response_format="content_and_artifact",
     )
@@ -148,4 +154,4 @@ def _first_line(error: BaseException) -> str:
     """The innermost reason: servers' failures come wrapped in groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return one_line(str(error), 300) or type(error).__name__

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from research_agent.runs import Run
 if TYPE_CHECKING:
     from research_agent.search.folder import FolderSearch
     from research_agent.search.health import Providers
+    from research_agent.web.browser import Browser
     from research_agent.web.fetch import Web
     from research_agent.web.page_reader import PageReader
 
@@ -33,8 +35,10 @@ class Parts:
     config: Config
     run: Run
     archive: Archive
+    earlier: Sequence[Archive]
     web: Web
     pages: PageReader
+    browser: Browser | None
     providers: Providers
     folder: FolderSearch | None
     warn: Callable[[str], None]
@@ -49,10 +53,12 @@ def _web_search(parts: Parts) -> BaseTool:
 def _scrape(parts: Parts) -> BaseTool:
     from research_agent.tools.scrape import scrape_tool
 
-    return scrape_tool(parts.web, parts.pages.read, open_file=parts.folder.open if parts.folder else None)
+    open_file = parts.folder.open if parts.folder else None
+    return scrape_tool(parts.web, parts.pages.read, open_file=open_file, draw=parts.browser.draw if parts.browser else None)
 
 
 def _python(parts: Parts) -> BaseTool:
+    from research_agent.assets.keep import Assets
     from research_agent.sandbox.bubblewrap import available
     from research_agent.tools.python import python_tool
 
@@ -60,16 +66,16 @@ def _python(parts: Parts) -> BaseTool:
         from research_agent.sandbox.plain import run
 
         parts.warn("python runs WITHOUT A SANDBOX (python.sandbox: none): what the model writes can do all that you can on this machine")
-        return python_tool(parts.run.assets, run=run)
+        return python_tool(parts.run.workspace, assets=Assets(parts.run.folder), run=run)
     if reason := available():
         raise Unavailable(f"the python tool is off: {reason}")
-    return python_tool(parts.run.assets)
+    return python_tool(parts.run.workspace, assets=Assets(parts.run.folder))
 
 
 def _recall(parts: Parts) -> BaseTool:
     from research_agent.tools.recall import recall_tool
 
-    return recall_tool(parts.archive)
+    return recall_tool(parts.archive, earlier=parts.earlier)
 
 
 def _note(parts: Parts) -> BaseTool:
@@ -88,8 +94,13 @@ TOOLS: dict[str, Callable[[Parts], BaseTool]] = {
 
 
 @asynccontextmanager
-async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[[Event], None]) -> AsyncIterator[tuple[BaseTool, ...]]:
-    """The run's tools, their clients open. The search folder is indexed first, with its progress as events. Raises SearchFailed."""
+async def open_tools(
+    config: Config, archive: Archive, run: Run, emit: Callable[[Event], None], *, earlier: Sequence[Archive] = ()
+) -> AsyncIterator[tuple[BaseTool, ...]]:
+    """The run's tools, their clients open. The search folder is indexed first, with its progress as events. Raises SearchFailed.
+
+    `earlier` are archives that may be recalled from.
+    """
     from research_agent.search.folder import FolderSearch
     from research_agent.search.health import Providers
     from research_agent.search.registry import PROVIDERS, SearchOptions
@@ -116,19 +127,34 @@ async def open_tools(config: Config, archive: Archive, run: Run, emit: Callable[
             stack.callback(folder.close)
             await _index(folder, emit)
         web = Web(client, cache=cache, manners=Manners(robots=config.scrape.robots))
+        browser = await _browser(web, stack, emit) if config.scrape.browser else None
         asked = Providers(providers, merge=search.merge)
         parts = Parts(
             config=config,
             run=run,
             archive=archive,
+            earlier=earlier,
             web=web,
             pages=pages,
+            browser=browser,
             providers=asked,
             folder=folder,
             warn=lambda text: emit({"type": "warning", "text": text}),
         )
+        stack.callback(shutil.rmtree, run.workspace / ".cache", ignore_errors=True)  # fonts and bytecode of the code that ran
         own = tuple(_made(parts, emit))
         yield own + await _of_servers(config, own, stack, emit)
+
+
+async def _browser(web: Web, stack: AsyncExitStack, emit: Callable[[Event], None]) -> Browser | None:
+    """Started when a page first needs it."""
+    from research_agent.web.browser import Browser, NoBrowser, find
+
+    try:
+        return await stack.enter_async_context(Browser(find(), web.get))
+    except NoBrowser as reason:
+        emit({"type": "warning", "text": f"the browser for pages that scripts draw is off: {reason}"})
+        return None
 
 
 async def _of_servers(

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from research_agent.graphs.observation import Shown, render
 from research_agent.graphs.ports import Document, Observation
 from research_agent.reading.page import Page, Unreadable
-from research_agent.web.barriers import barrier
+from research_agent.web.barriers import SHELL, barrier
+from research_agent.web.browser import NoBrowser, NotDrawn
 from research_agent.web.net import Fetched, FetchFailed, Refused
 
 OpenFile = Callable[[str], Awaitable[Document]]
@@ -19,6 +20,9 @@ OpenFile = Callable[[str], Awaitable[Document]]
 
 Read = Callable[[Fetched], Awaitable[Page]]
 """Raises Unreadable."""
+
+Draw = Callable[[Fetched], Awaitable[Fetched]]
+"""An empty shell to what its scripts make of it. Raises NoBrowser and NotDrawn."""
 
 CONTENT_CHARS = 40_000
 """What `content` holds of a page at most; the artifact holds the whole."""
@@ -37,12 +41,12 @@ class Fetcher(Protocol):
         ...
 
 
-def scrape_tool(fetcher: Fetcher, read: Read, *, open_file: OpenFile | None = None) -> BaseTool:
-    """Addresses without a scheme go to `open_file`, where there is one. What is not the page that was asked for is a failure."""
+def scrape_tool(fetcher: Fetcher, read: Read, *, open_file: OpenFile | None = None, draw: Draw | None = None) -> BaseTool:
+    """Addresses without a scheme go to `open_file`, where there is one; empty shells to `draw`. What is not the page is a failure."""
 
     async def scrape(url: str, fresh: bool = False) -> tuple[str, Observation]:
         url = url.strip()
-        document = await _open(open_file, url) if open_file and "://" not in url else await _fetch(fetcher, read, url)
+        document = await _open(open_file, url) if open_file and "://" not in url else await _fetch(fetcher, read, draw, url)
         shown = document.text[:CONTENT_CHARS]
         more_tokens = -(-(len(document.text) - len(shown)) // 4)
         block = Shown(handle="", title=document.title, url=document.url, text=shown, more_tokens=more_tokens)
@@ -68,27 +72,44 @@ async def _open(open_file: OpenFile, path: str) -> Document:
         raise ToolException(f"{path} cannot be read: {error}") from error
 
 
-async def _fetch(fetcher: Fetcher, read: Read, url: str) -> Document:
+async def _fetch(fetcher: Fetcher, read: Read, draw: Draw | None, url: str) -> Document:
     try:
         answer = await fetcher.get(url)
     except (Refused, FetchFailed) as error:
         raise ToolException(f"not fetched: {error}") from error
     if not 200 <= answer.status < 300:
         raise ToolException(_http_error(answer))
-    try:
-        page = await read(answer)
-    except Unreadable as error:
-        if str(error) == "no text":
-            raise ToolException(f"{answer.url} answered, but {_nothing(answer, url)}") from error
-        raise ToolException(f"{answer.url} cannot be read: {error}") from error
-    if page.kind == "html" and (what := barrier(answer, asked=url, title=page.title, text=page.text)):
-        raise ToolException(f"{answer.url} answered with {what}. Nothing of it is kept; look for the same facts elsewhere")
+    page, barred = await _page(answer, read, url)
+    if barred == SHELL:
+        page, barred = await _drawn(answer, read, draw, url)
+    if barred or page is None:
+        raise ToolException(f"{answer.url} answered with {barred}. Nothing of it is kept; look for the same facts elsewhere")
     return Document(text=_headed(page), url=answer.url, title=page.title, retrieved_at=answer.retrieved_at)
 
 
-def _nothing(answer: Fetched, url: str) -> str:
-    what = barrier(answer, asked=url, title="", text="") if b"<" in answer.body else ""
-    return f"is {what}" if what else "has no readable text: empty, or drawn by scripts"
+async def _page(answer: Fetched, read: Read, url: str) -> tuple[Page | None, str]:
+    """What was read, or what the answer is instead. Raises ToolException where it is nothing at all."""
+    try:
+        page = await read(answer)
+    except Unreadable as error:
+        if str(error) != "no text":
+            raise ToolException(f"{answer.url} cannot be read: {error}") from error
+        if b"<" in answer.body and (what := barrier(answer, asked=url, title="", text="")):
+            return None, what
+        if b"<script" in answer.body.lower():
+            return None, SHELL
+        raise ToolException(f"{answer.url} answered, but has no readable text") from error
+    return page, barrier(answer, asked=url, title=page.title, text=page.text) if page.kind == "html" else ""
+
+
+async def _drawn(answer: Fetched, read: Read, draw: Draw | None, url: str) -> tuple[Page | None, str]:
+    if draw is None:
+        return None, f"{SHELL}, which are not run here (scrape.browser)"
+    try:
+        page, barred = await _page(await draw(answer), read, url)
+    except (NoBrowser, NotDrawn) as error:
+        return None, f"{SHELL}, and {error}"
+    return page, f"{SHELL}, and stays one when they have run" if barred == SHELL else barred
 
 
 def _headed(page: Page) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from research_agent.web.net import Fetched
 
+SHELL = "an empty shell: the page is drawn by scripts"
 HEAD_BYTES = 300_000
 FEW_WORDS = 250
 VERY_FEW_WORDS = 60
@@ -111,7 +112,7 @@ def barrier(answer: Fetched, *, asked: str, title: str, text: str) -> str:
     if words < VERY_FEW_WORDS and (forward := _FORWARD.search(source)):
         return f"nothing but a forward to {forward[1]}"
     if _is_shell(source, text, words):
-        return "an empty shell: the page is drawn by scripts, which are not run here"
+        return SHELL
     return ""
 
 

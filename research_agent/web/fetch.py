@@ -14,6 +14,7 @@ from research_agent.search.api import retry_after_s
 from research_agent.web.http_cache import HttpCache
 from research_agent.web.net import AGENT, USER_AGENT, Client, Fetched, FetchFailed, Refused, checked, follow, origin
 from research_agent.web.robots import Robots, parse
+from research_agent.web.unpack import accepted
 
 MAX_REDIRECTS = 8
 ROBOTS_S = 3600.0
@@ -75,7 +76,7 @@ class Web:
             return await send({})
         # Apart from what a run without that host's name in its config may see.
         key = f"{'named' if self._client.is_named(url) else 'public'} {url}"
-        return await self._cache.fetch(key, str(url), {"user-agent": USER_AGENT, "accept-encoding": "gzip, deflate"}, send)
+        return await self._cache.fetch(key, str(url), {"user-agent": USER_AGENT, "accept-encoding": accepted()}, send)
 
     async def _politely(self, url: httpx.URL, host: _Host, headers: Mapping[str, str]) -> Fetched:
         async with self._place(host):

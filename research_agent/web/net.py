@@ -12,7 +12,6 @@ import asyncio
 import functools
 import socket
 import ssl
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ import httpcore
 import httpx
 
 from research_agent.web.addresses import closed, literal
+from research_agent.web.unpack import Broken, accepted, encodings
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port to IP addresses. Raises OSError when the name has none."""
@@ -213,7 +213,7 @@ class Client:
                 "Host": url.netloc.decode("ascii"),
                 "User-Agent": USER_AGENT,
                 "Accept": "text/html,application/xhtml+xml,application/pdf;q=0.9,text/*;q=0.9,*/*;q=0.5",
-                "Accept-Encoding": "gzip, deflate",
+                "Accept-Encoding": accepted(),
             }
         )
         headers.update(extra)
@@ -241,13 +241,14 @@ class Client:
 
     async def _body(self, url: httpx.URL, chunks: AsyncIterator[bytes], encoding: str) -> bytes:
         """Unpacks as it reads, never more than is allowed: a bomb does not get to go off."""
-        if encoding.strip().lower() not in _ENCODINGS:
+        encoding = encoding.strip().lower()
+        if encoding not in encodings():
             raise FetchFailed(f"{url.host} sent a body in an encoding that was not asked for: {encoding[:40]}")
-        body, packed = bytearray(), _Body(encoding.strip().lower())
+        body, packed = bytearray(), encodings()[encoding]()
         async for chunk in chunks:
             try:
                 body += packed.feed(chunk, self._max_bytes + 1 - len(body))
-            except zlib.error as error:
+            except Broken as error:
                 raise FetchFailed(f"{url.host} sent a body that does not decompress") from error
             if len(body) > self._max_bytes:
                 raise FetchFailed(f"{url} is larger than {self._max_bytes / 1e6:g} MB")
@@ -298,44 +299,3 @@ def checked(url: str, *, base: httpx.URL | None = None) -> httpx.URL:
 
 def origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or _PORTS[url.scheme]
-
-
-class _Body:
-    """Unpacks a body piece by piece, never further than `limit` bytes. Only what `Accept-Encoding` asks for."""
-
-    def __init__(self, encoding: str) -> None:
-        self._modes = _ENCODINGS[encoding]
-        self._unpack = zlib.decompressobj(self._modes[0]) if self._modes else None
-        self._begun = False
-
-    def feed(self, piece: bytes, limit: int) -> bytes:
-        """Raises zlib.error."""
-        if self._unpack is None:
-            return piece
-        try:
-            unpacked = self._unpack.decompress(piece, limit)
-        except zlib.error:
-            if self._begun or len(self._modes) == 1:
-                raise
-            self._unpack = zlib.decompressobj(self._modes[1])
-            unpacked = self._unpack.decompress(piece, limit)
-        self._begun = True
-        while self._unpack.unused_data and len(unpacked) < limit:  # gzip may have several members
-            rest = self._unpack.unused_data
-            self._unpack = zlib.decompressobj(self._modes[0])
-            unpacked += self._unpack.decompress(rest, limit - len(unpacked))
-        return unpacked
-
-    @property
-    def whole(self) -> bool:
-        return self._unpack is None or self._unpack.eof or not self._begun
-
-
-_GZIP = zlib.MAX_WBITS | 16
-_ENCODINGS: dict[str, tuple[int, ...]] = {
-    "": (),
-    "identity": (),
-    "gzip": (_GZIP,),
-    "x-gzip": (_GZIP,),
-    "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),  # zlib in the standard, raw on some servers; the first bytes tell
-}

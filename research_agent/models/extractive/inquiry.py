@@ -58,7 +58,7 @@ def next_move(transcript: Transcript, tools: frozenset[str]) -> Move:
 
 def _open(transcript: Transcript, sub_question: str, tools: frozenset[str]) -> Move:
     calls = []
-    if transcript.compacted and "recall" in tools:
+    if (transcript.compacted or transcript.earlier) and "recall" in tools:
         calls.append(ToolUse("recall", {"query": sub_question}))
     if "web_search" in tools:
         done = {search.query for search in transcript.searches}

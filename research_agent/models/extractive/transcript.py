@@ -90,6 +90,8 @@ class Transcript:
     """Notes made since the open sub-question was given, and not refused."""
     turns: int
     """Of the model since the open sub-question was given."""
+    earlier: bool
+    """Whether there are earlier runs to recall from."""
     compacted: bool
     """Whether turns on the open sub-question have left the conversation."""
     max_words: int | None
@@ -110,7 +112,7 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
     feedback = ""
     findings: list[Finding] = []
     kept: list[Finding] = []
-    turns, compacted, max_words = 0, False, None
+    turns, compacted, earlier, max_words = 0, False, False, None
     digest = hashlib.sha256()
     for message in messages:
         text = str(message.text)
@@ -125,6 +127,7 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
             for found in _SUB_QUESTION.finditer(text):
                 current, turns, kept, compacted = (_attrs(found).get("id", ""), found["body"].strip()), 0, [], False
                 tried -= accepted
+            earlier = earlier or "<earlier_runs>" in text
             if "<memory>" in text:
                 compacted, turns = True, 0
             findings += map(_finding, _FINDING.finditer(text))
@@ -166,6 +169,7 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
         findings=tuple(findings),
         kept=tuple(kept),
         turns=turns,
+        earlier=earlier,
         compacted=compacted,
         max_words=max_words,
         digest=digest.hexdigest(),

@@ -75,11 +75,11 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         for child in list(self._children.values()):
             child.kill()
-            child.wait(10)
+            child.wait()
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(_PATIENCE_S)
         self._reader.join()
         self._process.stdout.close()
 

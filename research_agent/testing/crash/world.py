@@ -31,9 +31,18 @@ class World:
     """The web and the model's host, while it is entered."""
 
     def __init__(
-        self, *, lines: str = "ABC", follow_up: str = "D", stations: int = 7, words: int = 450, think_s: float = 0.01, cached: bool = False
+        self,
+        *,
+        lines: str = "ABC",
+        follow_up: str = "D",
+        stations: int = 7,
+        words: int = 450,
+        think_s: float = 0.01,
+        cached: bool = False,
+        window_tokens: int = 12_000,
     ) -> None:
         self._planned, self._follow_up, self._stations, self._think_s = lines, follow_up, stations, think_s
+        self._window_tokens = window_tokens
         pages: dict[str, Answer] = {"/search": self._search}
         for line in lines + follow_up:
             pages |= {f"/{line}{n}": _page(line, n, words, cached) for n in range(stations)}
@@ -70,7 +79,7 @@ class World:
                 "base_url": self.host.base_url,
                 "api_key_env": KEY_VARIABLE,
                 "prices": PRICES,
-                "window_tokens": 12_000,
+                "window_tokens": self._window_tokens,
                 "max_output_tokens": 2_000,
             },
             "search": {"providers": ["searxng"], "searxng_url": self.site.url()},

@@ -1,0 +1,15 @@
+"""What can go wrong with where a run is kept.
+
+RunError         a run that cannot be found, read, opened or gone on with
+└── StoreError   a database or a server of it
+"""
+
+from __future__ import annotations
+
+
+class RunError(Exception):
+    """One line that says what is wrong, and what to do where something can be done."""
+
+
+class StoreError(RunError):
+    pass

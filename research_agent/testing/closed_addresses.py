@@ -1,0 +1,116 @@
+"""Spellings of addresses that nobody on the web should lead us to, for tests and for a table of what is refused."""
+
+from __future__ import annotations
+
+NAMES: dict[str, list[str]] = {
+    "localhost": ["127.0.0.1"],
+    "localtest.me": ["127.0.0.1"],
+    "six.test": ["::1"],
+    "mapped.test": ["::ffff:10.0.0.1"],
+    "scoped.test": ["fe80::1%eth0"],
+    "intranet.test": ["10.1.2.3", "192.168.1.1"],
+    "metadata.google.internal": ["169.254.169.254"],
+    "127.0.0.1.nip.io": ["127.0.0.1"],
+}
+"""What the names among them resolve to."""
+
+SPELLINGS: tuple[str, ...] = (
+    "http://127.0.0.1/",
+    "http://127.0.0.1:6379/",
+    "https://127.0.0.1/",
+    "http://127.1/",
+    "http://127.0.1/",
+    "http://127.255.255.254/",
+    "http://2130706433/",
+    "http://017700000001/",
+    "http://0177.0.0.1/",
+    "http://0177.0000.0000.0001/",
+    "http://0x7f000001/",
+    "http://0x7f.0x0.0x0.0x1/",
+    "http://0x7F.1/",
+    "http://127.0.0.1./",
+    "http://127。0。0。1/",
+    "http://①②⑦.⓪.⓪.①/",
+    "http://127%2e0%2e0%2e1/",
+    "http://0/",
+    "http://0.0.0.0/",
+    "http://0.0.0.0:8000/",
+    "http://10.0.0.1/",
+    "http://172.16.0.1/",
+    "http://172.31.255.255/",
+    "http://192.168.0.1/",
+    "http://3232235521/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://2852039166/",
+    "http://0xA9FEA9FE/",
+    "http://0251.0376.0251.0376/",
+    "http://168.63.129.16/",
+    "http://100.100.100.200/",
+    "http://100.64.0.1/",
+    "http://192.0.0.192/",
+    "http://198.18.0.1/",
+    "http://192.88.99.1/",
+    "http://203.0.113.7/",
+    "http://224.0.0.1/",
+    "http://239.255.255.250/",
+    "http://240.0.0.1/",
+    "http://255.255.255.255/",
+    "http://[::1]/",
+    "http://[::]/",
+    "http://[0:0:0:0:0:0:0:1]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[::ffff:8.8.8.8]/",
+    "http://[::127.0.0.1]/",
+    "http://[64:ff9b::127.0.0.1]/",
+    "http://[64:ff9b:1::a00:1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2001:0:4136:e378:8000:63bf:3fff:fdd2]/",
+    "http://[2001:db8::1]/",
+    "http://[fe80::1]/",
+    "http://[fe80::1%25eth0]/",
+    "http://[fc00::1]/",
+    "http://[fd00:ec2::254]/",
+    "http://[fec0::1]/",
+    "http://[ff02::1]/",
+    "http://localhost/",
+    "http://LOCALHOST/",
+    "http://localhost./",
+    "http://localtest.me/",
+    "http://six.test/",
+    "http://mapped.test/",
+    "http://scoped.test/",
+    "http://intranet.test/",
+    "http://metadata.google.internal/",
+    "http://127.0.0.1.nip.io/",
+    "http://user@127.0.0.1/",
+    "http://user:pw@example.org/",
+    "http://example.org\\@127.0.0.1/",
+    "http://example.org@127.0.0.1/",
+    "ftp://127.0.0.1/",
+    "file:///etc/passwd",
+    "gopher://127.0.0.1:6379/_INFO",
+    "data:text/html,hi",
+    "javascript:alert(1)",
+    "//127.0.0.1/",
+    "http:127.0.0.1",
+    "http:///127.0.0.1",
+    "http://[::1",
+    "http://127.0.0.1:0/",
+    "http://127.0.0.1:99999/",
+    "http://exa\nmple.org/",
+    "",
+)
+
+ABSOLUTE = tuple(url for url in SPELLINGS if url.startswith(("//", "data:", "javascript:")) or ("://" in url and ":///1" not in url))
+"""Those that a redirect could name as they stand."""
+
+
+async def resolver(host: str, port: int) -> list[str]:
+    """Raises OSError for other names."""
+    del port
+    found = NAMES.get(host.rstrip(".").lower())
+    if found is None:
+        raise OSError("unknown")
+    return found

@@ -1,0 +1,40 @@
+"""The sandbox and the list of escapes, where a plain user may read them: for root, who wants to know whether they hold for others too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import research_agent.sandbox
+from research_agent.testing import escapes
+
+UID = 12345
+AS_USER = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups")
+
+
+def interpreter() -> str | None:
+    """A Python of 3.11 or later that this user can start; None if there is none (a home folder is closed to others)."""
+    return next((python for python in (sys.executable, "/usr/bin/python3") if _starts([*AS_USER, python])), None)
+
+
+def _starts(command: Sequence[str]) -> bool:
+    code = "import sys; raise SystemExit(sys.version_info < (3, 11))"
+    try:
+        return subprocess.run([*command, "-c", code], capture_output=True, check=False).returncode == 0  # noqa: S603
+    except OSError:
+        return False
+
+
+def copied(home: Path) -> Path:
+    """For PYTHONPATH; all of it is that user's."""
+    for module in (research_agent.sandbox, escapes):
+        source = Path(str(module.__file__)).parent
+        shutil.copytree(source, home / "research_agent" / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    (home / "research_agent" / "__init__.py").touch()
+    for path in (home, *home.rglob("*")):
+        os.chown(path, UID, UID)
+    return home

@@ -1,0 +1,93 @@
+"""`memory search | rebuild | export | import`, on a run's folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from research_agent import RunError, runs
+from research_agent.memory import Archive, Segment
+from research_agent.memory.embedders import Choice
+from research_agent.memory_commands import export, import_, rebuild, search
+from research_agent.testing.embedder import HashingEmbedder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def embedders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`onnx` and `openai:other` are doubles here."""
+
+    def choose(spec: str, *, api_key: str = "") -> Choice:
+        return Choice(None, "no embedder") if spec in ("none", "auto") else Choice(HashingEmbedder(name=spec, same={"automobile": "car"}))
+
+    monkeypatch.setattr("research_agent.memory_commands.choose", choose)
+
+
+@pytest.fixture
+async def run(tmp_path: Path, embedders: None) -> runs.Run:
+    made = runs.create(tmp_path / "runs", "What of cars?", config={"memory": {"embedder": "onnx"}})
+    archive = Archive.open(made.folder, run=made.id, embedder=HashingEmbedder(name="onnx", same={"automobile": "car"}))
+    page = Segment(run=made.id, step=1, kind="observation", text="An automobile, parked.", trust="untrusted", url="https://a.example")
+    await archive.archive([page])
+    await archive.close()
+    return made
+
+
+async def test_search_writes_nothing_and_goes_on_beside_a_running_run(run: runs.Run, tmp_path: Path) -> None:
+    said: list[str] = []
+    before = files(run.folder)
+    assert "An automobile" in (await search(run.id, tmp_path / "runs", "car", 500, say=said.append))[0]
+    assert "An automobile" in (await search(str(run.folder), tmp_path / "runs", "S100", 500, say=said.append))[0]
+    assert (files(run.folder), said) == (before, [])
+    writer = Archive.open(run.folder, run=run.id)
+    with run.lock():
+        assert "An automobile" in (await search(run.id, tmp_path / "runs", "automobile", 500, say=said.append))[0]
+        assert run.status() == "running"
+    assert said == ["this memory is being written: recall ranks by words"]
+    await writer.close()
+
+
+async def test_rebuild_says_what_it_did_and_a_new_embedder_is_kept(run: runs.Run, tmp_path: Path) -> None:
+    told = f"rebuilt the index of {run.id}: 1 segments in 1 pieces, 1 vectors by "
+    assert await rebuild(run.id, tmp_path / "runs", "") == f"{told}onnx"
+    assert await rebuild(run.id, tmp_path / "runs", "openai:other") == f"{told}openai:other"
+    assert run.read()["config"]["memory"]["embedder"] == "openai:other"
+    said: list[str] = []
+    assert await search(run.id, tmp_path / "runs", "car", 500, say=said.append) != ["nothing on that"]
+    assert said == []
+    assert "no vectors, for there is no embedder" in await rebuild(run.id, tmp_path / "runs", "none")
+    with run.lock(), pytest.raises(RunError, match="is being worked on"):
+        await rebuild(run.id, tmp_path / "runs", "")
+
+
+async def test_a_memory_goes_to_another_folder_and_is_searched_there(run: runs.Run, tmp_path: Path) -> None:
+    file, into, said = tmp_path / "m.jsonl", tmp_path / "runs" / "taken", []
+    assert await export(run.id, tmp_path / "runs", file) == f"exported 1 segments of {run.id} to {file}"
+    assert await import_(file, into, "onnx", say=said.append) == f"imported 1 new segments into {into}; 1 are there"
+    assert await import_(file, into, "onnx", say=said.append) == f"imported 0 new segments into {into}; 1 are there"
+    assert "An automobile" in (await search("taken", tmp_path / "runs", "car", 500, say=said.append))[0]
+    assert json.loads((into / "run.json").read_text())["question"] == "What of cars?"
+    assert said == []
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("mine")
+    with pytest.raises(RunError, match="holds something else: import into a new folder"):
+        await import_(file, tmp_path / "full", "onnx", say=said.append)
+
+
+def test_a_damaged_file_is_one_line_and_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text("{}\n")
+    command = [sys.executable, "-m", "research_agent", "memory", "import", str(tmp_path / "m.jsonl"), "--into", str(tmp_path / "new")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"research-agent: {tmp_path / 'm.jsonl'} is not an exported memory\n",
+    )
+    assert not (tmp_path / "new").exists()
