@@ -55,7 +55,9 @@ async def fork(parent: Run, step: int, config: Config, changes: Changes = Change
             raise RunError(f"run {parent.id} has no ledger.sqlite: what it read is lost, so it cannot be forked")
         told = {"id": parent.id, "folder": str(parent.folder), "step": step, **_spent(parent, at)}
         nothing = {"steps": 0, "usd": 0.0, "seconds": 0.0}
-        with made(config.out, config.question, config=config.public(), parent=told, **nothing) as run:
+        own = config.public()
+        own["store"] = {**own.get("store", {}), "checkpoints": None}  # made here; its first session brings them to a server
+        with made(config.out, config.question, config=own, parent=told, **nothing) as run:
             if at is not None and ledger is not None:
                 await _Copy(parent, run, at, step, ledger, snapshot(parent, NAME, folder), changes, config).make(history)
                 Assets(parent.folder).copied(run.folder, upto=step)

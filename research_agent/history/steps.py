@@ -18,6 +18,8 @@ from research_agent import checkpoint_file
 from research_agent.graphs.state import Call, ResearchState
 from research_agent.history.snapshot import snapshot
 from research_agent.runs import Run, RunError
+from research_agent.stores import places
+from research_agent.stores.checkpoints import open_checkpoints
 
 
 class NoSuchStep(RunError):
@@ -41,7 +43,11 @@ async def read_only(run: Run) -> AsyncIterator[list[CheckpointTuple]]:
 
 
 async def checkpoints(run: Run, folder: Path) -> list[CheckpointTuple]:
-    """By a copy of the database, which is made in `folder`."""
+    """By a copy of the database, which is made in `folder`; on a server, as they stand there, if nobody works on the run."""
+    place = places.of(run, places.recorded(run.read()))
+    if place.server is not None:
+        async with open_checkpoints(place, lambda text: None) as there:
+            return await listed(there, run.id)
     copy = snapshot(run, run.checkpoints.name, folder)
     if copy is None:
         return []
