@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .chunks import WINDOW_TOKENS
 from .errors import IndexFailed
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Vectors:
     @classmethod
     def _collect(cls, client: Any, run: str, identity: str, dimensions: int) -> Vectors:
         name = f"run-{hashlib.sha256(run.encode()).hexdigest()[:24]}"
-        made = {"run": run, "embedder": identity, "dimensions": dimensions}
+        made = {"run": run, "embedder": identity, "dimensions": dimensions, "window_tokens": WINDOW_TOKENS}
 
         def collection() -> Any:
             return client.get_or_create_collection(name, embedding_function=None, metadata=made, configuration=_HNSW)
