@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .embedders import Embedder
+from .embedders import Embedder, query_vector
 from .errors import ArchiveError, EmbeddingFailed
 from .ledger import Chunk, Filter, Ledger
 from .vectors import Vectors
@@ -61,8 +61,7 @@ class Indexer:
         if not self._opened.wait(_OPEN_TIMEOUT_S) or self._vectors is None:
             return None
         try:
-            vector: NDArray[np.float32] = self._embedder.embed([query])[0]
-            return vector
+            return query_vector(self._embedder, query)
         except ArchiveError as error:
             self.failure = str(error)
             return None

@@ -58,6 +58,7 @@ class Query:
     weight: Mapping[str, float]
     """By stem."""
     names: frozenset[str]
+    size: int
 
     @property
     def total(self) -> float:
@@ -82,9 +83,14 @@ def nearness(cosine: float, floor: float) -> float:
 
 def read(text: str, frequency: Mapping[str, int], size: int) -> Query:
     """`frequency`: in how many of `size` chunks each stem is."""
-    weight = {word: math.log(1 + (max(size - n, 0) + 0.5) / (n + 0.5)) for word, n in frequency.items()}
+    weight = {word: _telling(n, size) for word, n in frequency.items()}
     asked = (" ".join(word for word in key.split() if word not in STOP) for key in names(text))
-    return Query(text, weight, frozenset(key for key in asked if key))
+    return Query(text, weight, frozenset(key for key in asked if key), size)
+
+
+def _telling(held: int, size: int) -> float:
+    """How much a word tells that so many of `size` chunks hold."""
+    return math.log(1 + (max(size - held, 0) + 0.5) / (held + 0.5))
 
 
 @dataclass(slots=True)
@@ -166,10 +172,10 @@ class Ranking:
         return sorted(ranked, key=lambda item: (-item.score, item.chunk.id))
 
     def _best(self) -> list[tuple[_Seen, float]]:
-        """The candidates that lead on to others, and how good each is: the best is 1."""
+        """The candidates that lead on to others, and how good each is, at most 1: one that holds little of the query leads nowhere far."""
         goods = [(one, self._weights.words * one.own + self._weights.dense * one.dense) for one in self._weighed().values()]
         goods = sorted(goods, key=lambda pair: (-pair[1], pair[0].chunk.id))[:SEEDS]
-        return [(one, good / (goods[0][1] or 1.0)) for one, good in goods]
+        return [(one, good / max(goods[0][1], 1.0)) for one, good in goods]
 
     def _hops(self) -> dict[int, float]:
         """By chunk: how good the best seed is that mentions its title."""
@@ -203,9 +209,12 @@ class Ranking:
     def _weighed(self) -> dict[int, _Seen]:
         seen = self._seen.values()
         average = sum(len(one.text) for one in seen) / max(len(seen), 1) or 1.0
+        # the ledger's index cuts words otherwise: one that is rare there may be common as it is cut here
+        held = Counter(word for one in seen for word in one.counts)
+        weight = {word: min(told, _telling(held[word], self._query.size)) for word, told in self._query.weight.items()}
         for one in seen:
             norm = 1.2 * (0.25 + 0.75 * (len(one.text) + 2 * len(one.title)) / average)
-            one.own = sum(self._query.weight[word] * 2.2 * n / (n + norm) for word, n in one.counts.items())
+            one.own = sum(weight[word] * 2.2 * n / (n + norm) for word, n in one.counts.items())
         # the best counts 1, unless all it has of the query are words that tell little
         scale = max(max((one.own for one in seen), default=0.0), _COVERED * self._query.total) or 1.0
         for one in seen:
