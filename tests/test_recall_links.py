@@ -45,7 +45,9 @@ async def test_what_was_read_for_a_thought_is_recalled_with_what_the_thought_ask
             *(_read(n, f"Ship {n} carried {n} tons of coal to the harbour.", f"Ship {n}") for n in range(3, 20)),
         ]
     )
-    passages = await archive.recall("Where was the composer of the ballet Aschenbrodel a citizen?", budget_tokens=400, kinds=("observation",))
+    passages = await archive.recall(
+        "Where was the composer of the ballet Aschenbrodel a citizen?", budget_tokens=400, kinds=("observation",)
+    )
     await archive.close()
     assert [passage.segment.step for passage in passages][:2] == [1, 2]
 
