@@ -21,7 +21,7 @@ from .forgetting import notes_on, without
 from .indexer import Indexer
 from .ledger import COMMON, Filter, Ledger
 from .packing import pack
-from .recall import Ranked, Weights
+from .recall import Ranked, Ranking, Weights
 from .segment import Kind, Passage, Segment, parse_handle
 from .vectors import check
 
@@ -145,25 +145,47 @@ class Archive:
             return []
         ledger = self._ledger
         frequency = {word: ledger.frequency(expression) for word, expression in asked.items()}
-        ranking = recall.Ranking(recall.read(query, frequency, ledger.size()), self._weights)
+        ranking = Ranking(recall.read(query, frequency, ledger.size()), self._weights)
         indexer = self._indexer
         vector = indexer.vector(query) if indexer else None
-        near = indexer.nearest(vector, allowed, _CANDIDATES) if indexer and vector is not None else {}
+        cosines = indexer.nearest(vector, allowed, _CANDIDATES) if indexer and vector is not None else {}
+        floor = min(cosines.values(), default=0.0)
+        near = {id: recall.nearness(cosine, floor) for id, cosine in cosines.items()}
 
         def add(ids: Iterable[int]) -> None:
             chunks = ledger.chunks(list(dict.fromkeys(ids)))
             if indexer and vector is not None:
-                near.update(indexer.cosines(vector, [chunk for chunk in chunks if chunk.id not in near]))
+                others = indexer.cosines(vector, [chunk for chunk in chunks if chunk.id not in near])
+                near.update((id, recall.nearness(cosine, floor)) for id, cosine in others.items())
             ranking.add(chunks, near)
 
         telling = [expression for word, expression in asked.items() if frequency[word] < COMMON]
         sought = telling if len(telling) > 1 else list(asked.values())
-        add([*(id for id, _ in ledger.search(" OR ".join(sought), allowed, _CANDIDATES)), *near])
+        found, thoughts = ledger.search(" OR ".join(sought), allowed, _CANDIDATES)
+        add([*found, *near])
+        self._follow(ranking, thoughts, allowed, add)
         titles, shared = ranking.leads()
         rare = ledger.named(shared, most=recall.RARE)
         held = ledger.let_through((id for ids in rare.values() for id in ids), allowed)
         add([*ledger.titled(titles, allowed), *held])
         return ranking.ranked(rare)
+
+    def _follow(self, ranking: Ranking, thoughts: Sequence[int], allowed: Filter, add: Callable[[Iterable[int]], None]) -> None:
+        """From the thoughts that asked the same, to what was read for them, and for the thoughts that came next."""
+        ledger = self._ledger
+        own = Filter(self.run, ("reasoning", "call"), exclude=allowed.exclude)
+        asked = ledger.chunks(ledger.let_through(thoughts[: 2 * recall.THOUGHTS], own))
+        followed: dict[int, tuple[float, list[int], int]] = {}
+        for seq, good in ranking.thoughts(asked):
+            for share in recall.FOLLOWED:
+                if seq and followed.get(seq, (0.0,))[0] < good * share:
+                    read, then = followed[seq][1:] if seq in followed else ledger.turn_after(self.run, seq)
+                    followed[seq] = good * share, read, then
+                    seq = then
+        for seq, (good, read, _) in followed.items():
+            thought, seen = ledger.chunks(ledger.chunks_of([seq], own)), ledger.chunks(ledger.chunks_of(read, allowed))
+            add(chunk.id for chunk in seen)
+            ranking.follow(good, thought, seen)
 
     def _passages(self, chosen: Sequence[Ranked]) -> list[Passage]:
         """One for each segment, its chunks in their order; the segments in the order of the run."""
@@ -219,7 +241,7 @@ class Archive:
         return self._ledger.mended
 
     def stats(self) -> Stats:
-        indexed = self._ledger.indexed_count(self.run)
+        indexed, _ = self._ledger.indexed_count(self.run)
         return Stats(*self._ledger.count(self.run), indexed, self._indexer.failure if self._indexer else "")
 
     async def forget(self, *, thread: str = "", source: str = "") -> int:

@@ -9,6 +9,10 @@ from .tokens import estimate_tokens
 
 CHUNK_TOKENS = 200
 """What the common embedders read is 256 word pieces; the rest is silently not embedded."""
+WINDOW_TOKENS = 60
+"""What one vector stands for: two or three sentences. One fact in a vector of 200 tokens is drowned by what stands beside it."""
+_HEADING_TOKENS = 8
+"""A paragraph of less is the heading of what follows."""
 Span = tuple[int, int]
 """Start and end in characters. The spans of one text cover it without a gap."""
 
@@ -49,6 +53,24 @@ def chunks(text: str, *, size_tokens: int = CHUNK_TOKENS) -> list[Span]:
         cost = estimate_tokens(text[first:last])
         full = held + cost > size_tokens * 1.15
         if held and (full or (held >= size_tokens * 2 / 3 and text[first - 1] == "\n")):
+            spans.append((start, first))
+            start, held = first, 0
+        end = last
+        held += cost
+    if end > start:
+        spans.append((start, end))
+    return spans
+
+
+def windows(text: str) -> list[Span]:
+    """Spans of a chunk that are embedded each by itself: whole sentences of one paragraph, lines of a list or a table together."""
+    spans: list[Span] = []
+    start = end = held = 0
+    for first, last in sentences(text, max_tokens=2 * WINDOW_TOKENS):
+        cost = estimate_tokens(text[first:last])
+        before = text[start:first]
+        apart = held >= _HEADING_TOKENS and before.rstrip(" \t").endswith("\n\n")
+        if held and (apart or held + cost > WINDOW_TOKENS or (held >= WINDOW_TOKENS / 3 and before.endswith("\n"))):
             spans.append((start, first))
             start, held = first, 0
         end = last

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from .errors import EmbedderUnavailable, EmbeddingFailed
@@ -27,6 +27,9 @@ _PROBE_TIMEOUT_S = 3.0
 _REQUEST_TIMEOUT_S = 30.0
 _REQUEST_TEXTS = 64
 _TRIES = 3
+_QUERY_PROMPTS = ("query", "search_query")
+_PASSAGE_PROMPTS = ("document", "passage", "corpus", "search_document")
+"""What the authors of models call the prompts in `config_sentence_transformers.json`."""
 
 
 class Embedder(Protocol):
@@ -41,6 +44,23 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(texts, dimensions), each row of length 1. Called from threads. Raises EmbeddingFailed."""
         ...
+
+
+@runtime_checkable
+class AsksOtherwise(Protocol):
+    """An embedder that embeds a question another way than what is to be found by it."""
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """(dimensions,), of length 1. Raises EmbeddingFailed."""
+        ...
+
+
+def query_vector(embedder: Embedder, text: str) -> NDArray[np.float32]:
+    """Raises EmbeddingFailed."""
+    if isinstance(embedder, AsksOtherwise):
+        return embedder.embed_query(text)
+    vector: NDArray[np.float32] = embedder.embed([text])[0]
+    return vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +171,18 @@ class SentenceTransformers:
             return self._model
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._encode(texts, _PASSAGE_PROMPTS)
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self._encode([text], _QUERY_PROMPTS)[0]
+        return vector
+
+    def _encode(self, texts: Sequence[str], prompts: Sequence[str]) -> NDArray[np.float32]:
+        """With the prompt that the model's own configuration has for such texts, if any: e5, bge and nomic need theirs."""
         model = self.load()
+        name = next((name for name in prompts if model.prompts.get(name)), None)
         with self._lock:
-            return unit(model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True))
+            return unit(model.encode(list(texts), prompt_name=name, show_progress_bar=False, convert_to_numpy=True))
 
 
 class OnnxMiniLM:

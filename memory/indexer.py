@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .embedders import Embedder
+from .embedders import Embedder, query_vector
 from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed, IndexFailed
 from .ledger import Chunk, Filter, Ledger
 from .reading import borrowed
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_BATCH = 16  # texts embedded at once: small, for a recall waits for the batch in work
+_BATCH = 8  # chunks embedded at once: few, for a recall waits for the batch in work
 _NARROW = 2000  # chunks a filter may leave for their vectors to be compared one by one
 _OPEN_TIMEOUT_S = 30.0
 _REST_S = 30.0  # an embedder that just failed is not waited for again by the next recall
@@ -77,25 +77,26 @@ class Indexer:
         if not self._opened.wait(_OPEN_TIMEOUT_S) or self._vectors is None or time.monotonic() < self._rests_until:
             return None
         try:
-            vector: NDArray[np.float32] = self._embedder.embed([query])[0]
-            return vector
+            return query_vector(self._embedder, query)
         except ArchiveError as error:
             self.failure, self._rests_until = str(error), time.monotonic() + _REST_S
             return None
 
     def nearest(self, vector: NDArray[np.float32], allowed: Filter, limit: int) -> dict[int, float]:
-        """Chunks nearest to a query, with their cosine, best first: of what is indexed by now."""
+        """Chunks nearest to a query, with the cosine of their nearest window, best first: of what is indexed by now."""
         keys = self._ledger.indexed_keys(allowed, _NARROW) if allowed.narrow else []
         if allowed.narrow and len(keys) < _NARROW:
-            near = self._ask(lambda vectors: vectors.among(keys, vector)[:limit])
+            near = self._ask(lambda vectors: vectors.among(keys, vector))
         else:
-            near = self._ask(lambda vectors: vectors.query(vector, 4 * limit if allowed.narrow else limit))
-        return dict(list(self._ledger.by_key(near, allowed).items())[:limit])
+            near = self._ask(lambda vectors: vectors.query(vector, (8 if allowed.narrow else 2) * limit))
+        return dict(list(self._ledger.by_key(_by_chunk(near), allowed).items())[:limit])
 
     def cosines(self, vector: NDArray[np.float32], chunks: Sequence[Chunk]) -> dict[int, float]:
         """Those of these chunks, where they are indexed."""
         ids = {chunk.key: chunk.id for chunk in chunks}
-        return {ids[key]: cosine for key, cosine in self._ask(lambda vectors: vectors.among(list(ids), vector))}
+        keys = [key for chunk in chunks for key in chunk.windows()]
+        near = self._ask(lambda vectors: vectors.among(keys, vector))
+        return {ids[key]: cosine for key, cosine in _by_chunk(near)}
 
     def _ask(self, question: Callable[[Vectors], list[tuple[str, float]]]) -> list[tuple[str, float]]:
         """What the index answers; nothing, and the reason kept, when it cannot."""
@@ -167,7 +168,7 @@ class Indexer:
             self._copy = borrowed(where, self._writer)
             where = Path(self._copy.name) / "vectors"
         vectors = Vectors.open(where, run=self._run, identity=identity, dimensions=dimensions, keep=self._keep)
-        if self._writer is None and vectors.count() != self._ledger.indexed_count(self._run):
+        if self._writer is None and vectors.count() != self._ledger.indexed_count(self._run)[1]:
             vectors.delete(self._ledger.reconcile(self._run, vectors.keys()))
         self._vectors = vectors
         self._opened.set()
@@ -181,12 +182,21 @@ class Indexer:
     def _catch_up(self) -> None:
         assert self._vectors is not None  # noqa: S101 - `_open` came first
         while not self._closing and self._writer is None and (batch := self._ledger.pending(self._run, _BATCH)):
-            vectors = self._embedder.embed([chunk.passage for chunk in batch])
-            self._vectors.upsert([chunk.key for chunk in batch], vectors)
-            self._ledger.mark_indexed([chunk.id for chunk in batch])
+            texts = {key: text for chunk in batch for key, text in chunk.windows().items()}
+            vectors = self._embedder.embed(list(texts.values()))
+            self._vectors.upsert(list(texts), vectors)
+            self._ledger.mark_indexed({chunk.id: len(chunk.windows()) for chunk in batch})
             self.failure, self._rests_until = "", 0.0
 
     def _finish(self, goal: int | None) -> None:
         with self._change:
             self._done = self._wanted + (1 << 60) if goal is None else goal
             self._change.notify_all()
+
+
+def _by_chunk(near: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """From windows, best first, to the chunks they are of: a chunk is as near as its nearest window."""
+    best: dict[str, float] = {}
+    for key, cosine in near:
+        best.setdefault(key.rpartition(":")[0], cosine)
+    return list(best.items())

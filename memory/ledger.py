@@ -6,18 +6,19 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from . import damage, schema
-from .chunks import chunks
+from .chunks import chunks, windows
 from .errors import ArchiveError, NotArchived, ReadOnly
 from .reading import Reader
 from .recent import RecentTexts
-from .segment import Kind, Segment, content_hash
+from .segment import MAX_ORDINALS, Kind, Segment, content_hash
 from .words import names, title_key
 
 _PACK_OVER_BYTES = 1024
@@ -57,7 +58,7 @@ class Chunk:
     title: str
     text: str
     key: str
-    """`segment id:n`: what the vector index calls it."""
+    """`segment id:n`; its vectors are `segment id:n:window` in the index."""
     step: int = 0
 
     @property
@@ -65,10 +66,9 @@ class Chunk:
         """In the run. Calls made together are archived as they come back, in any order: their steps tell them apart, always the same."""
         return self.step, self.id
 
-    @property
-    def passage(self) -> str:
-        """What is embedded: the title says what a piece from the middle is about."""
-        return f"{self.title}\n{self.text}" if self.title else self.text
+    def windows(self) -> dict[str, str]:
+        """What is embedded, by key."""
+        return {f"{self.key}:{w}": self.text[start:end].strip() for w, (start, end) in enumerate(windows(self.text))}
 
 
 class Ledger:
@@ -312,17 +312,22 @@ class Ledger:
             found.append(Segment(text=self.get_body(fields.pop("body")), **fields))
         return found
 
-    def search(self, match: str, allowed: Filter, limit: int) -> list[tuple[int, float]]:
-        """Chunks by BM25, best first, with scores above 0. `match` is an FTS5 expression."""
+    def search(self, match: str, allowed: Filter, limit: int) -> tuple[list[int], list[int]]:
+        """Chunks by BM25, best first: what the filter lets through; and the thoughts of the run among the very best, whatever it says.
+
+        `match` is an FTS5 expression.
+        """
         where, values = _where(allowed)
-        head = "SELECT c.id, -w.rank FROM"
-        tail = f"JOIN chunks c ON c.id = w.rowid JOIN segments s ON s.seq = c.segment WHERE {where}"
+        tail = "JOIN chunks c ON c.id = w.rowid JOIN segments s ON s.seq = c.segment WHERE"
+        thought = "s.run = ? AND s.kind IN ('reasoning', 'call')"
         first = "(SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?) w"
-        look = max(_FIRST_LOOK, limit)
-        rows = self._all(f"{head} {first} {tail} ORDER BY w.rank, s.step, c.id LIMIT ?", match, look, *values, limit)
-        if len(rows) < limit and allowed.narrow:
-            rows = self._all(f"{head} words w {tail} AND w.words MATCH ? ORDER BY w.rank, s.step, c.id LIMIT ?", *values, match, limit)
-        return [(id, score) for id, score in rows]
+        sql = f"SELECT c.id, {thought}, {where} FROM {first} {tail.removesuffix('WHERE')} ORDER BY w.rank, s.step, c.id"
+        rows = self._all(sql, allowed.run, *values, match, max(_FIRST_LOOK, limit))
+        found, thoughts = [id for id, _, let in rows if let][:limit], [id for id, own, _ in rows if own]
+        if len(found) < limit and len(rows) >= _FIRST_LOOK:
+            sql = f"SELECT c.id FROM words w {tail} {where} AND w.words MATCH ? ORDER BY w.rank, s.step, c.id LIMIT ?"
+            found = [id for (id,) in self._all(sql, *values, match, limit)]
+        return found, thoughts
 
     def frequency(self, expression: str) -> int:
         """In how many chunks an FTS5 expression is found, counted up to a limit: common is common."""
@@ -349,6 +354,22 @@ class Ledger:
                 if 2 <= len(ids) <= most:
                     held[key] = ids
         return held
+
+    def turn_after(self, run: str, seq: int) -> tuple[list[int], int]:
+        """What was read next after a thought, by its place, until the thought that came then; and that one's (0: none came)."""
+        first = "SELECT min(seq) FROM segments NOT INDEXED WHERE seq > ? AND run = ? AND"
+        read = self._one(f"{first} kind = 'observation'", seq, run)
+        if read is None:
+            return [], 0
+        then = self._one(f"{first} kind IN ('reasoning', 'call')", read, run) or 0
+        between = "SELECT seq FROM segments NOT INDEXED WHERE seq >= ? AND (? = 0 OR seq < ?) AND run = ? AND kind = 'observation' LIMIT ?"
+        return [found for (found,) in self._all(between, read, then, then, run, MAX_ORDINALS)], then
+
+    def chunks_of(self, seqs: Collection[int], allowed: Filter) -> list[int]:
+        where, values = _where(allowed)
+        sql = f"""SELECT c.id FROM json_each(?) j JOIN segments s ON s.seq = j.value
+                  JOIN chunks c ON c.segment = s.seq WHERE {where} ORDER BY c.id"""
+        return [id for (id,) in self._all(sql, json.dumps(sorted(seqs)), *values)]
 
     def let_through(self, ids: Iterable[int], allowed: Filter) -> list[int]:
         where, values = _where(allowed)
@@ -380,25 +401,34 @@ class Ledger:
                  WHERE c.indexed = 0 AND s.run = ? ORDER BY c.id LIMIT ?"""
         return self.chunks([id for (id,) in self._all(sql, run, limit)])
 
-    def mark_indexed(self, ids: Sequence[int]) -> None:
+    def mark_indexed(self, vectors: Mapping[int, int]) -> None:
+        """So many vectors of these chunks are in the index."""
         with self._write():
-            self._db.execute("UPDATE chunks SET indexed = 1 WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
+            self._db.executemany("UPDATE chunks SET indexed = ? WHERE id = ?", [(n, id) for id, n in vectors.items()])
 
-    def indexed_count(self, run: str) -> int:
-        sql = "SELECT count(*) FROM chunks c JOIN segments s ON s.seq = c.segment WHERE c.indexed = 1 AND s.run = ?"
-        return int(self._one(sql, run))
+    def indexed_count(self, run: str) -> tuple[int, int]:
+        """Chunks that are in the index, and their vectors."""
+        sql = """SELECT count(*), coalesce(sum(c.indexed), 0) FROM chunks c JOIN segments s ON s.seq = c.segment
+                 WHERE c.indexed > 0 AND s.run = ?"""
+        [(chunks, vectors)] = self._all(sql, run)
+        return chunks, vectors
 
     def indexed_keys(self, allowed: Filter, limit: int) -> list[str]:
+        """Of vectors; at most those of `limit` chunks."""
         where, values = _where(allowed)
-        sql = f"SELECT s.id || ':' || c.n FROM segments s JOIN chunks c ON c.segment = s.seq WHERE {where} AND c.indexed = 1 LIMIT ?"
-        return [key for (key,) in self._all(sql, *values, limit)]
+        sql = f"""SELECT s.id || ':' || c.n, c.indexed FROM segments s JOIN chunks c ON c.segment = s.seq
+                  WHERE {where} AND c.indexed > 0 LIMIT ?"""
+        return [f"{key}:{w}" for key, n in self._all(sql, *values, limit) for w in range(n)]
 
     def reconcile(self, run: str, keys: set[str]) -> set[str]:
-        """Marks as indexed exactly the chunks of these keys. Returns the keys that are nobody's."""
-        rows = self._all("SELECT c.id, s.id || ':' || c.n FROM chunks c JOIN segments s ON s.seq = c.segment WHERE s.run = ?", run)
-        with self._write():
-            self._db.executemany("UPDATE chunks SET indexed = ? WHERE id = ?", [(key in keys, id) for id, key in rows])
-        return keys - {key for _, key in rows}
+        """Marks as indexed exactly the chunks whose vectors are all among these keys. Returns the keys that are nobody's."""
+        sql = "SELECT c.id, s.id || ':' || c.n, c.indexed FROM chunks c JOIN segments s ON s.seq = c.segment WHERE s.run = ?"
+        counts = Counter(key.rpartition(":")[0] for key in keys)
+        rows = self._all(sql, run)
+        doubtful = self.chunks([id for id, key, n in rows if counts[key] != n])
+        self.mark_indexed({chunk.id: len(chunk.windows()) if chunk.windows().keys() <= keys else 0 for chunk in doubtful})
+        whole = {key for _, key, n in rows if n and counts[key] == n} | {chunk.key for chunk in doubtful if chunk.windows().keys() <= keys}
+        return {key for key in keys if key.rpartition(":")[0] not in whole}
 
     def by_key(self, pairs: Sequence[tuple[str, float]], allowed: Filter) -> dict[int, float]:
         """Chunks by their key, where the filter lets them through, in the order given."""

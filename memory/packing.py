@@ -11,7 +11,7 @@ from .words import raw_words
 _SAME = 0.8  # share of a chunk's five-word runs that are already shown: the same page read twice, a mirror, a quotation
 _RUN = 5
 _MARK_TOKENS = 4  # between passages
-_WEAK = 0.15  # of the best one's score: below it a passage has a common word in common with the query, and is not worth its tokens
+_WEAK = 0.18  # of the best one's score: below it a passage has a common word in common with the query, and is not worth its tokens
 
 
 def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:

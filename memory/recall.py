@@ -17,15 +17,23 @@ from .words import STOP, mentions, names, raw_words, stem, terms, title_key
 
 SEEDS = 10
 """So many chunks, the best by themselves, lead on to others."""
+THOUGHTS = 4
+"""So many thoughts, those that asked most of what the query asks, lead to what was read for them."""
+FOLLOWED = (1.0, 0.7, 0.5)
+"""What a thought counts, and those that came next: one question leads to the next."""
+_ASKED = 0.5
 RARE = 10
 """A name held by more chunks than this leads nowhere."""
 _MOST_TERMS = 24
+_COVERED = 0.4  # of a query: a passage that holds less of it than that has only common words of it, and counts less
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What each sign counts, beside BM25 at 1."""
+    """What each sign counts. All signs are of one scale, whatever the query: 1 is as much as a passage can be expected to show."""
 
+    words: float = 1.0
+    """BM25, over what a passage would get that held every word of the query once."""
     titled: float = 0.45
     """The chunk's title stands in the query."""
     title: float = 0.5
@@ -36,8 +44,10 @@ class Weights:
     """A good chunk mentions this one's title."""
     shared: float = 0.35
     """A good chunk and this one hold a rare name that the query does not."""
-    dense: float = 1.0
-    """Cosine to the query."""
+    dense: float = 2.0
+    """Nearness in meaning, above that of what is only the nearest there is."""
+    read: float = 1.0
+    """It was read after a thought that asks the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class Query:
     weight: Mapping[str, float]
     """By stem."""
     names: frozenset[str]
+    size: int
 
     @property
     def total(self) -> float:
@@ -65,11 +76,21 @@ def expressions(query: str) -> dict[str, str]:
     return {stem(term): f'"{term}"' for term in terms(query)[:_MOST_TERMS]}
 
 
+def nearness(cosine: float, floor: float) -> float:
+    """0 to 1. `floor`: the cosine of the last of the nearest, which an embedder gives to anything."""
+    return max(cosine - floor, 0.0) / max(1.0 - floor, 1e-6)
+
+
 def read(text: str, frequency: Mapping[str, int], size: int) -> Query:
     """`frequency`: in how many of `size` chunks each stem is."""
-    weight = {word: math.log(1 + (max(size - n, 0) + 0.5) / (n + 0.5)) for word, n in frequency.items()}
+    weight = {word: _telling(n, size) for word, n in frequency.items()}
     asked = (" ".join(word for word in key.split() if word not in STOP) for key in names(text))
-    return Query(text, weight, frozenset(key for key in asked if key))
+    return Query(text, weight, frozenset(key for key in asked if key), size)
+
+
+def _telling(held: int, size: int) -> float:
+    """How much a word tells that so many of `size` chunks hold."""
+    return math.log(1 + (max(size - held, 0) + 0.5) / (held + 0.5))
 
 
 @dataclass(slots=True)
@@ -78,11 +99,11 @@ class _Seen:
 
     chunk: Chunk
     dense: float
-    title: list[str]
-    text: list[str]
+    title: tuple[str, ...]
+    text: tuple[str, ...]
     counts: Counter[str]
     own: float = 0.0
-    """BM25, the best being 1."""
+    """BM25; 1 if it held every word of the query once."""
 
     @property
     def padded(self) -> str:
@@ -98,9 +119,10 @@ class Ranking:
         self._asked = f" {' '.join(raw_words(query.text))} "
         self._seen: dict[int, _Seen] = {}
         self._seeds: list[tuple[_Seen, float]] = []
+        self._read: dict[int, float] = defaultdict(float)
 
     def add(self, chunks: Iterable[Chunk], dense: Mapping[int, float]) -> None:
-        """`dense`: cosines to the query, by chunk, where they are known."""
+        """`dense`: nearness in meaning to the query, by chunk, where it is known."""
         for chunk in chunks:
             if chunk.id not in self._seen:
                 self._seen[chunk.id] = self._see(chunk, dense.get(chunk.id, 0.0))
@@ -120,20 +142,40 @@ class Ranking:
         shared = {key for seed, _ in self._seeds for key in names(f"{seed.chunk.title}. {seed.chunk.text}")}
         return frozenset(filter(self._new, titles)), frozenset(filter(self._new, shared))
 
+    def thoughts(self, chunks: Iterable[Chunk]) -> list[tuple[int, float]]:
+        """The thoughts that asked what the query asks, by segment, best first, with how much of it: 1 is all."""
+        good: dict[int, float] = defaultdict(float)
+        total = self._query.total
+        for one in (self._see(chunk, 0.0) for chunk in chunks):
+            held = sum(self._query.weight[word] for word in one.counts)
+            good[one.chunk.segment] = max(good[one.chunk.segment], held / total)
+        best = sorted(good.items(), key=lambda pair: (-pair[1], pair[0]))[:THOUGHTS]
+        return [(segment, value) for segment, value in best if value >= _ASKED * best[0][1]]
+
+    def follow(self, good: float, thought: Sequence[Chunk], read: Sequence[Chunk]) -> None:
+        """What was read after a thought counts as much as the thought is `good`, and the more the more it is about what was thought."""
+        said = {stem(word) for chunk in thought for word in terms(chunk.text)}
+        held = [{stem(word) for word in (*raw_words(chunk.title), *raw_words(chunk.text))} & said for chunk in read]
+        common = Counter(word for words in held for word in words)
+        about = [sum(math.log(1 + (len(read) - common[word] + 0.5) / (common[word] + 0.5)) for word in words) for words in held]
+        best = max(about, default=0.0) or 1.0
+        for chunk, value in zip(read, about, strict=True):
+            self._read[chunk.id] = max(self._read[chunk.id], good * value / best)
+
     def ranked(self, rare: Mapping[str, Sequence[int]]) -> list[Ranked]:
         """Best first; equal ones in the order of the run. `rare`: the chunks that hold each rare name of `leads`."""
         weights, hops, shared = self._weights, self._hops(), self._shares(rare)
         ranked = [
-            Ranked(one.chunk, self._alone(one) + weights.hop * hops[id] + weights.shared * shared[id])
+            Ranked(one.chunk, self._alone(one) + weights.hop * hops[id] + weights.shared * shared[id] + weights.read * self._read[id])
             for id, one in self._weighed().items()
         ]
         return sorted(ranked, key=lambda item: (-item.score, item.chunk.place))
 
     def _best(self) -> list[tuple[_Seen, float]]:
-        """The candidates that lead on to others, and how good each is: the best is 1."""
-        goods = [(one, one.own + self._weights.dense * one.dense) for one in self._weighed().values()]
+        """The candidates that lead on to others, and how good each is, at most 1: one that holds little of the query leads nowhere far."""
+        goods = [(one, self._weights.words * one.own + self._weights.dense * one.dense) for one in self._weighed().values()]
         goods = sorted(goods, key=lambda pair: (-pair[1], pair[0].chunk.place))[:SEEDS]
-        return [(one, good / (goods[0][1] or 1.0)) for one, good in goods]
+        return [(one, good / max(goods[0][1], 1.0)) for one, good in goods]
 
     def _hops(self) -> dict[int, float]:
         """By chunk: how good the best seed is that mentions its title."""
@@ -167,12 +209,16 @@ class Ranking:
     def _weighed(self) -> dict[int, _Seen]:
         seen = self._seen.values()
         average = sum(len(one.text) for one in seen) / max(len(seen), 1) or 1.0
+        # the ledger's index cuts words otherwise: one that is rare there may be common as it is cut here
+        held = Counter(word for one in seen for word in one.counts)
+        weight = {word: min(told, _telling(held[word], self._query.size)) for word, told in self._query.weight.items()}
         for one in seen:
             norm = 1.2 * (0.25 + 0.75 * (len(one.text) + 2 * len(one.title)) / average)
-            one.own = sum(self._query.weight[word] * 2.2 * n / (n + norm) for word, n in one.counts.items())
-        best = max((one.own for one in seen), default=0.0) or 1.0
+            one.own = sum(weight[word] * 2.2 * n / (n + norm) for word, n in one.counts.items())
+        # the best counts 1, unless all it has of the query are words that tell little
+        scale = max(max((one.own for one in seen), default=0.0), _COVERED * self._query.total) or 1.0
         for one in seen:
-            one.own /= best
+            one.own /= scale
         return self._seen
 
     def _alone(self, one: _Seen) -> float:
@@ -184,4 +230,6 @@ class Ranking:
         titled = bool(key) and not self._new(key)
         held = [name for name in query.names if f" {name} " in one.padded]
         named = sum(max(query.weight.get(stem(word), 0.0) for word in name.split()) for name in held) / query.total
-        return one.own + weights.titled * titled + weights.title * of_title + weights.named * named + weights.dense * one.dense
+        return (
+            weights.words * one.own + weights.titled * titled + weights.title * of_title + weights.named * named + weights.dense * one.dense
+        )

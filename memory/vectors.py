@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .chunks import WINDOW_TOKENS
 from .errors import EmbedderChanged, IndexFailed
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Vectors:
     @classmethod
     def _collect(cls, client: Any, run: str, identity: str, dimensions: int, keep: bool) -> Vectors:
         name = _name(run)
-        made = {"run": run, "embedder": identity, "dimensions": dimensions}
+        made = {"run": run, "embedder": identity, "dimensions": dimensions, "window_tokens": WINDOW_TOKENS}
 
         def collection() -> Any:
             return client.get_or_create_collection(name, embedding_function=None, metadata=made, configuration=_HNSW)
@@ -80,7 +81,7 @@ class Vectors:
         try:
             found = collection()
             if found.metadata != made:
-                if keep and found.count():
+                if keep and found.count() and {**(found.metadata or {}), "window_tokens": WINDOW_TOKENS} != made:
                     raise EmbedderChanged(_changed(run, found.metadata or {}, made))
                 client.delete_collection(name)
                 found = collection()

@@ -69,9 +69,10 @@ def words(text: str) -> list[str]:
     return [stem(word) for word in raw_words(text)]
 
 
-def raw_words(text: str) -> list[str]:
-    """Every word of a text, lower-case and without a possessive, in order."""
-    return [word.removesuffix("'s") for word in _WORD.findall(text.lower().replace("’", "'"))]
+@lru_cache(maxsize=1024)
+def raw_words(text: str) -> tuple[str, ...]:
+    """Every word of a text, lower-case and without a possessive, in order. One recall asks several times for the same text's."""
+    return tuple(word.removesuffix("'s") for word in _WORD.findall(text.lower().replace("’", "'")))
 
 
 def terms(query: str) -> list[str]:
