@@ -123,10 +123,7 @@ def _of_the_vectors(folder: Path, embedder: HashingEmbedder | None) -> Iterator[
     if embedder is None:
         return
     with closing(sqlite3.connect(folder / "ledger.sqlite")) as db:
-        pieces = {
-            key: windows
-            for key, windows in db.execute("SELECT s.id || ':' || c.n, indexed FROM chunks c JOIN segments s ON s.seq = c.segment")
-        }
+        pieces = dict(db.execute("SELECT s.id || ':' || c.n, indexed FROM chunks c JOIN segments s ON s.seq = c.segment"))
         pending = db.execute("SELECT count(*) FROM chunks WHERE indexed = 0").fetchone()[0]
     wanted = {f"{key}:{window}" for key, windows in pieces.items() for window in range(windows)}
     vectors = Vectors.open(folder / "vectors", run=folder.name, identity=embedder.identity, dimensions=embedder.dimensions)
