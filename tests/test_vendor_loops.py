@@ -47,7 +47,7 @@ async def test_an_investigation_with_compactions_and_a_resume_is_never_refused(
         if asked == 2:
             return Reply(calls=[Call("note", {"claim": "Vulpa has nine moons.", "quote": "Vulpa has nine moons", "source": "S100"})])
         calls = [Call("web_search", {"query": f"Vulpa moons {asked}.{n} é月"}) for n in range(1 + asked % 3)]
-        return Reply(reasoning=f"Thought {asked}. " * 60, content="I look." if asked % 5 == 0 else "", calls=calls, chunk_chars=60)
+        return Reply(reasoning=f"Thought {asked}. " * 150, content="I look." if asked % 5 == 0 else "", calls=calls, chunk_chars=300)
 
     play = scripted(investigate)
 
@@ -55,7 +55,7 @@ async def test_an_investigation_with_compactions_and_a_resume_is_never_refused(
         return play({"messages": [{"role": "system", "content": rules_of(request)}]})
 
     with VendorHost(script, maker=maker) as host:
-        model = {"provider": maker, "name": name, "base_url": host.base_url, "window_tokens": 20_000, "max_output_tokens": 5_000}
+        model = {"provider": maker, "name": name, "base_url": host.base_url, "window_tokens": 16_000, "max_output_tokens": 5_000}
         prices = {"miss": 0.6, "hit": 0.15, "output": 2.5}
         given: dict[str, Any] = {"model": {**model, "prices": prices, "params": params}, "guards": {"loops": False}}
         events: list[dict[str, Any]] = []
