@@ -148,9 +148,10 @@ def _command(*, folder: Path | None, code_fd: int | None, rules_fd: int | None, 
     ]
     powerless = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY), "--cap-drop", "ALL", "--disable-userns"]
     powerless += ["--seccomp", str(rules_fd)] if rules_fd is not None and seccomp.program() else []
+    closed = ["--remount-ro", "/proc"]  # by the innermost: whoever makes a user namespace writes there
     bwrap = ["bwrap", *apart, "--hostname", "sandbox"]
     if os.getuid() != 0:
-        return [*bwrap, *powerless, *view, "--", *limited]
+        return [*bwrap, *powerless, *view, *closed, "--", *limited]
     nobody = [
         "setpriv",
         f"--reuid={_NOBODY}",
@@ -160,7 +161,7 @@ def _command(*, folder: Path | None, code_fd: int | None, rules_fd: int | None, 
         "--bounding-set=-all",
         "--inh-caps=-all",
     ]
-    inner = ["bwrap", "--die-with-parent", *powerless, "--dev-bind", "/", "/", *(["--chdir", _WORKSPACE] if folder else [])]
+    inner = ["bwrap", "--die-with-parent", *powerless, "--dev-bind", "/", "/", *closed, *(["--chdir", _WORKSPACE] if folder else [])]
     return [*bwrap, *view, "--", *nobody, "--", *inner, "--", *limited]
 
 
