@@ -37,7 +37,7 @@ def test_a_vector_written_again_is_the_new_one_and_a_removed_one_is_gone() -> No
     found.put(keys, vectors)
     found.put(["k2"], vectors[-1:])
     found.remove(["k9", "k0"])
-    assert [key for key, _ in found.nearest(vectors[-1], 100)][0] == "k2"
+    assert found.nearest(vectors[-1], 1)[0][0] == "k2"
     assert {key for key, _ in found.nearest(vectors[-1], 100)} == {f"k{n}" for n in range(1, 9)}
     assert found.among(["k9", "k3"], vectors[3]) == [("k3", pytest.approx(1.0, abs=1e-5))]
 
@@ -54,6 +54,7 @@ def test_a_folder_answers_alike_with_room_in_memory_and_without(tmp_path: Path, 
     first.close()
     again = Vectors.open(tmp_path / "vectors", **where)
     assert [key for key, _ in again.query(vectors[-1], 40)] == before
-    assert before[0] == "k39" and len(before) == 39 and "k1" not in before
+    assert before[0] == "k39"
+    assert set(before) == set(keys) - {"k1"}
     assert [key for key, _ in again.among(["k1", "k2"], vectors[2])] == ["k2"]
     again.close()
