@@ -30,12 +30,13 @@ from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
+from research_agent.history.rendering import investigation, texts
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import Choice
 from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
-from research_agent.report import Found, Investigation, Report, build
+from research_agent.report import Report, build
 from research_agent.runs import Run, Slot, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores import places
@@ -272,7 +273,7 @@ class Session:
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"
-        report = build(self._investigation(state, archive, draft, status, stopped))
+        report = build(investigation(self._run, self._config, state, archive, draft=draft, reason=stopped, finished_at=now()))
         if not report.sources:
             read = len(archive.find(kind="observation"))
             reason = f"no evidence was found: {read} documents were read, and none answers the question"
@@ -287,39 +288,12 @@ class Session:
         failed = any(failure["what"] == "model" and failure["reason"] == stopped for failure in state.get("failures", []))
         return f"{stopped}, then `research-agent resume {self._run.id}`" if failed else stopped
 
-    def _investigation(
-        self, state: ResearchState, archive: Archive, draft: dict[str, Any] | None, status: Status, reason: str
-    ) -> Investigation:
-        writer = self._config.model_for("writer")
-        findings = [
-            Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)
-            for finding in archive.find(kind="finding")
-            if (source := archive.get(finding.source))
-        ]
-        return Investigation(
-            question=state["question"],
-            plan=state["plan"],
-            draft=draft,
-            findings=findings,
-            lookup=archive.get,
-            assets=self._assets.listed(),
-            data_of=self._assets.data,
-            status=status,
-            reason=reason,
-            failures=state.get("failures", []),
-            model=writer.name,
-            extractive=writer.provider == "extractive",
-            max_words=self._config.report.max_words,
-            folder=str(Path.cwd()),  # the folder search names files from here
-            finished_at=now(),
-        )
-
     def _write(self, report: Report) -> Path:
         """The report in the formats asked for, beside its tables; the path of the first."""
-        texts = {"md": report.markdown, "html": report.html}
         self._run.write("sources.json", _json(report.sources))
         self._run.write("findings.json", _json(report.findings))
-        written = [self._run.write(f"report.{name}", texts[name]) for name in self._config.report.formats]
+        made = texts(report)
+        written = [self._run.write(f"report.{name}", made[name]) for name in self._config.report.formats]
         return written[0]
 
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
