@@ -150,11 +150,13 @@ class Session:
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
             context = self._context(memories, tools)
-            at, before, again = await self._reopened(graph, thread, context, rewrite)
+            at, before, again = await self._found(graph, thread, context, rewrite)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
+            if reopened := again.get("reopened"):
+                await self._reopen(graph, thread, reopened)
             self._state, self._opened = before, True
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -174,7 +176,7 @@ class Session:
                 self._warn(f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed")
             return self._finish(values, archive, drained)
 
-    async def _reopened(
+    async def _found(
         self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
     ) -> tuple[int | None, ResearchState, dict[str, Any]]:
         """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
@@ -194,9 +196,11 @@ class Session:
             left = any(item["status"] == "open" for item in values["plan"])
             as_node = "open" if left or not values.get("reviews") else "review"
             again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
-        if reopened := again.get("reopened"):
-            await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
         return at, values, again
+
+    async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, reopened: dict[str, Any]) -> None:
+        """After it is recorded: a replay does it where a session came further than that."""
+        await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
 
     @asynccontextmanager
     async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:

@@ -89,7 +89,7 @@ def test_a_run_killed_at_every_seam_ends_as_the_unkilled_one(scene: Scene, tmp_p
     assert record(life)["usd"] == pytest.approx(life.billed_usd, abs=1e-6)
     again = Counter(life.fetched) - Counter(scene.fetched)
     assert set(again) <= {"/A0", "/A1", "/A2"}  # those in flight when a tool was killed at its return
-    lines = (life.folder / "assets" / LOOKED).read_text("utf-8").splitlines() if life.folder else []
+    lines = (life.folder / "workspace" / LOOKED).read_text("utf-8").splitlines() if life.folder else []
     assert lines == [f"line {line}" for line in "ABCD"]  # what code has done, it has done once
 
 
@@ -154,7 +154,7 @@ def test_no_code_outlives_the_process_that_ran_it(rig: Rig, tmp_path: Path) -> N
         with world:
             life = Life(rig, world, world.config(folder, python={"sandbox": sandbox}))
             child = life.session()
-            until(lambda life=life: life.folder is not None and (life.folder / "assets" / LOOKED).exists())
+            until(lambda life=life: life.folder is not None and (life.folder / "workspace" / LOOKED).exists())
             code = below(child.pid)
             assert code
             child.kill(group=group)

@@ -41,7 +41,7 @@ PLACES: dict[str, Place] = {
     "tool": Place("research_agent.graphs.act", "_run"),  # after: it has returned, and nothing of it is archived
     "note": Place("research_agent.graphs.act", "_noted"),
     "shown": Place("research_agent.graphs.act", "written"),
-    "compaction": Place("research_agent.graphs.window", "compact"),
+    "compaction": Place("research_agent.graphs.investigate", "compact"),
     "review": Place("research_agent.graphs.review", "ask_within"),
     "writing": Place("research_agent.graphs.write", "ask_within"),
     "event": Place("research_agent.event_log", "EventLog._append", ("before", "half", "after")),
@@ -49,7 +49,7 @@ PLACES: dict[str, Place] = {
     "run.json": Place("os", "replace", word="run.json"),
     "findings.json": Place("os", "replace", word="findings.json"),
     "report.md": Place("os", "replace", word="report.md"),
-    "reopened": Place("research_agent.session", "Session._reopen"),
+    "reopened": Place("research_agent.session", "Session._reopened"),
     "vectors": Place("research_agent.memory.vectors", "Vectors.upsert"),
     "vectors.marked": Place("research_agent.memory.ledger", "Ledger.mark_indexed"),
 }
