@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from research_agent.sandbox import seccomp
-from research_agent.sandbox.watch import Limits, Ran, Survey, changed, clipped, tidied, watch
+from research_agent.sandbox.watch import Limits, Ran, Survey, changed, clipped, ended_by, tidied, watch
 
 _NOBODY = 65534
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -91,8 +91,7 @@ async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
     if status and not stdout and re.fullmatch(r"(?:bwrap|setpriv|prlimit): .*\n", stderr):
         raise SandboxFailed(f"the sandbox could not be set up: {stderr.strip()}")
     status = status if status >= 0 else 128 - status
-    if not stopped and status == 128 + 24:
-        stopped = f"its {limits.cpu_s} s of CPU time were used up"
+    stopped = stopped or ended_by(status, limits)
     after = await asyncio.to_thread(tidied, folder)
     return Ran(
         status=status, stdout=stdout, stderr=stderr, stopped=stopped, files=changed(before, after), seconds=time.monotonic() - started

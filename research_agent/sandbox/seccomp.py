@@ -1,7 +1,8 @@
 """System calls that no computation needs and that reach past namespaces: they answer EPERM.
 
 Keyrings are inherited from who started us; virtual sockets lead to the host of a virtual machine; tracing, BPF, performance counters,
-io_uring and user faults are where kernels broke most; memory without a file or a mapping (memfd, System V) is on nobody's account. A filter in classic BPF, as bubblewrap's `--seccomp` takes it.
+io_uring and user faults are where kernels broke most; memory without a file or a mapping (memfd, System V) is on nobody's account. A
+filter in classic BPF, as bubblewrap's `--seccomp` takes it.
 """
 
 from __future__ import annotations

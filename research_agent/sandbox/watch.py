@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -108,6 +109,15 @@ def tidied(folder: Path) -> Survey:
 def changed(before: Survey, after: Survey) -> tuple[str, ...]:
     new = (name for name, state in after.files.items() if before.files.get(name) != state)
     return tuple(sorted(name for name in new if not any(part.startswith(".") for part in name.split(os.sep))))
+
+
+def ended_by(status: int, limits: Limits) -> str:
+    """The limit of the kernel's that a status tells of; empty if it tells of none."""
+    if status == 128 + signal.SIGXCPU:
+        return f"its {limits.cpu_s} s of CPU time were used up"
+    if status == 128 + signal.SIGKILL:
+        return f"it was killed: after its {limits.cpu_s} s of CPU time, for want of memory on the machine, or by itself"
+    return ""
 
 
 async def watch(pid: int, output: asyncio.Future[tuple[str, str, int]], folder: Path, before: Survey, limits: Limits) -> str:

@@ -243,7 +243,7 @@ ESCAPES: tuple[Escape, ...] = (
         "time",
         "deaf to the end of its time",
         "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
-        "used up|took longer|signal",
+        "used up|took longer|CPU time",
         5,
     ),
     _ends("time", "a sleep", "import time; time.sleep(600)", r"took longer than 1 s", 1),
