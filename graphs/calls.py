@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -120,7 +120,17 @@ async def call(
     """
     flight = flight or Flight()
     known = flight.begin()
+    asked = Asked(
+        model=model.name,
+        role=role,
+        messages=messages,
+        tools=tools,
+        response_format=response_format,
+        output_tokens=None,
+        number=flight.number,
+    )
     if isinstance(known, Kept):
+        model.tape.kept(asked)
         _told(known.last, model, role, emit, flight.id({**known.spent, "calls": known.spent["calls"] - 1}))
         return Reply(known.message, known.spent, known.reported_tokens)
     prompt = prompt_tokens(messages, tools, response_format) if prompt is None else prompt
@@ -132,9 +142,8 @@ async def call(
         try:
             limit = output_limit(model, prompt, purse.after(spent))
             runnable = _bind(model, tools, response_format, limit)
-            asked = Asked(model=model.name, role=role, messages=messages, tools=tools, response_format=response_format, output_tokens=limit)
             flight.sent(prompt, spent)
-            message = await model.tape.ask(asked, partial(_stream, runnable, messages, prompt, role, emit))
+            message = await model.tape.ask(replace(asked, output_tokens=limit), partial(_stream, runnable, messages, prompt, role, emit))
             last = _told(usage_of(message.usage_metadata, model.prices), model, role, emit, flight.id(spent))
             spent = add_usage(spent, last)
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
