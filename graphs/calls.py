@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -120,7 +120,17 @@ async def call(
     """
     flight = flight or Flight()
     known = flight.begin()
+    asked = Asked(
+        model=model.name,
+        role=role,
+        messages=messages,
+        tools=tools,
+        response_format=response_format,
+        output_tokens=None,
+        number=flight.number,
+    )
     if isinstance(known, Kept):
+        model.tape.kept(asked)
         _told(known.last, model, role, emit, flight.id({**known.spent, "calls": known.spent["calls"] - 1}))
         return Reply(known.message, known.spent, known.reported_tokens)
     prompt = prompt_tokens(messages, tools, response_format) if prompt is None else prompt
@@ -132,9 +142,8 @@ async def call(
         try:
             limit = output_limit(model, prompt, purse.after(spent))
             runnable = _bind(model, tools, response_format, limit)
-            asked = Asked(model=model.name, role=role, messages=messages, tools=tools, response_format=response_format, output_tokens=limit)
             flight.sent(prompt, spent)
-            message = await model.tape.ask(asked, partial(_stream, runnable, messages, prompt, role, emit))
+            message = await model.tape.ask(replace(asked, output_tokens=limit), partial(_stream, runnable, messages, prompt, role, emit))
             last = _told(usage_of(message.usage_metadata, model.prices), model, role, emit, flight.id(spent))
             spent = add_usage(spent, last)
             if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
@@ -200,10 +209,14 @@ async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage],
     if whole is None:
         raise ModelCallError("the model's stream held nothing", "empty")
     message = _strict(whole)
-    if message.usage_metadata is None:
-        facts = {**message.response_metadata, ESTIMATED: True}
-        return message.model_copy(update={"usage_metadata": _estimated(whole, prompt), "response_metadata": facts})
-    return message
+    counted = message.usage_metadata
+    if counted is not None and counted["input_tokens"] > 0:
+        return message
+    usage = _estimated(whole, prompt)
+    if counted is not None:  # of the answer only
+        usage = {**counted, "input_tokens": prompt, "total_tokens": prompt + counted["output_tokens"]}
+    facts = {**message.response_metadata, ESTIMATED: True}
+    return message.model_copy(update={"usage_metadata": usage, "response_metadata": facts})
 
 
 def _estimated(answer: AIMessage, prompt: int) -> UsageMetadata:

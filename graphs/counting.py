@@ -74,7 +74,8 @@ class Meter:
             return list(turns)
         left = tokens - known
         if parts and not self._learn(tuple(map(sum, zip(*parts, strict=True))), left):
-            return self._scaled(turns, tokens / max(1.0, known + guess))
+            fixed = self.learned.get("fixed", fixed_guess)
+            return self._scaled(turns, max(0.0, tokens - fixed) / max(1.0, known + guess - fixed))
         share = max(0.0, left) / guess if guess > 0 else 1.0
         if "fixed" not in self.learned:
             self.learned = {**self.learned, "fixed": fixed_guess * share}

@@ -58,6 +58,11 @@ class Flight:
             return cls()
         return cls(slot, info.task_id, runtime.context.redact, left_by(slot, [info.task_id]))
 
+    @property
+    def number(self) -> int:
+        """Of the call that was begun last."""
+        return len(self._calls) - 1
+
     def begin(self) -> Cut | Kept | None:
         """What is known of the next call from a process that was killed."""
         n = len(self._calls)

@@ -35,6 +35,8 @@ class Asked:
     response_format: Mapping[str, Any] | None
     output_tokens: int | None
     """None: the model's own limit."""
+    number: int = 0
+    """Which of its task's calls it is."""
 
 
 class Tape(Protocol):
@@ -42,6 +44,10 @@ class Tape(Protocol):
 
     async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
         """`answer` raises ModelCallError."""
+        ...
+
+    def kept(self, asked: Asked) -> None:
+        """A process that was killed had the reply to this already: nobody is asked again."""
         ...
 
     async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
@@ -52,6 +58,9 @@ class Tape(Protocol):
 class NoTape:
     async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
         return await answer()
+
+    def kept(self, asked: Asked) -> None:
+        del asked
 
     async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
         return await run()

@@ -267,9 +267,15 @@ def report(
         config = config_of(found, model=model, role="writer", overrides=set_ or ())
         _investigate(config, as_json, str(found.folder), None, rewrite=True)
     path = found.folder / f"report.{format}"
-    if not path.is_file():
-        raise Fault(f"run {found.id} has no report.{format}; {found.status()}: {found.read().get('reason') or 'no reason given'}", FAILED)
-    typer.echo(path.read_text("utf-8"))
+    if path.is_file():
+        typer.echo(path.read_text("utf-8"))
+        return
+    import asyncio
+
+    from research_agent.history.rendering import rendered
+    from research_agent.history.settings import config_of
+
+    typer.echo(asyncio.run(rendered(found, format, config_of(found))))
 
 
 @app.command()

@@ -30,12 +30,13 @@ from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
+from research_agent.history.rendering import investigation, texts
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import Choice
 from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
-from research_agent.report import Found, Investigation, Report, build
+from research_agent.report import Report, build
 from research_agent.runs import Run, Slot, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores import places
@@ -150,11 +151,13 @@ class Session:
             graph = build_research_graph(checkpointer=checkpointer)
             thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
             context = self._context(memories, tools)
-            at, before, again = await self._reopened(graph, thread, context, rewrite)
+            at, before, again = await self._found(graph, thread, context, rewrite)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             how = "answer" if answer is not None else "state" if before else "question"
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
+            if reopened := again.get("reopened"):
+                await self._reopen(graph, thread, reopened)
             self._state, self._opened = before, True
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
@@ -174,7 +177,7 @@ class Session:
                 self._warn(f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed")
             return self._finish(values, archive, drained)
 
-    async def _reopened(
+    async def _found(
         self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
     ) -> tuple[int | None, ResearchState, dict[str, Any]]:
         """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
@@ -194,9 +197,11 @@ class Session:
             left = any(item["status"] == "open" for item in values["plan"])
             as_node = "open" if left or not values.get("reviews") else "review"
             again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
-        if reopened := again.get("reopened"):
-            await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
         return at, values, again
+
+    async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, reopened: dict[str, Any]) -> None:
+        """After it is recorded: a replay does it where a session came further than that."""
+        await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
 
     @asynccontextmanager
     async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
@@ -268,7 +273,7 @@ class Session:
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"
-        report = build(self._investigation(state, archive, draft, status, stopped))
+        report = build(investigation(self._run, self._config, state, archive, draft=draft, reason=stopped, finished_at=now()))
         if not report.sources:
             read = len(archive.find(kind="observation"))
             reason = f"no evidence was found: {read} documents were read, and none answers the question"
@@ -283,39 +288,12 @@ class Session:
         failed = any(failure["what"] == "model" and failure["reason"] == stopped for failure in state.get("failures", []))
         return f"{stopped}, then `research-agent resume {self._run.id}`" if failed else stopped
 
-    def _investigation(
-        self, state: ResearchState, archive: Archive, draft: dict[str, Any] | None, status: Status, reason: str
-    ) -> Investigation:
-        writer = self._config.model_for("writer")
-        findings = [
-            Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)
-            for finding in archive.find(kind="finding")
-            if (source := archive.get(finding.source))
-        ]
-        return Investigation(
-            question=state["question"],
-            plan=state["plan"],
-            draft=draft,
-            findings=findings,
-            lookup=archive.get,
-            assets=self._assets.listed(),
-            data_of=self._assets.data,
-            status=status,
-            reason=reason,
-            failures=state.get("failures", []),
-            model=writer.name,
-            extractive=writer.provider == "extractive",
-            max_words=self._config.report.max_words,
-            folder=str(Path.cwd()),  # the folder search names files from here
-            finished_at=now(),
-        )
-
     def _write(self, report: Report) -> Path:
         """The report in the formats asked for, beside its tables; the path of the first."""
-        texts = {"md": report.markdown, "html": report.html}
         self._run.write("sources.json", _json(report.sources))
         self._run.write("findings.json", _json(report.findings))
-        written = [self._run.write(f"report.{name}", texts[name]) for name in self._config.report.formats]
+        made = texts(report)
+        written = [self._run.write(f"report.{name}", made[name]) for name in self._config.report.formats]
         return written[0]
 
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -39,9 +40,8 @@ def test_a_run_is_worked_on_once_and_may_be_looked_at(rig: Rig, tmp_path: Path) 
         id = life.folder.name if life.folder else ""
         second = rig.run("resume", id, cwd=tmp_path)
         assert second.status == 1
-        assert second.said().strip().splitlines()[-1] == (
-            f"research-agent: run {id} is being worked on by another process; wait for it, or stop it first"
-        )
+        told = rf"research-agent: run {id} is being worked on by another process \(process {worker.pid} on .+\); wait for it, or stop it.*"
+        assert re.fullmatch(told, second.said().strip().splitlines()[-1])
         for look in (("show", id), ("list",), ("report", id), ("memory", "search", id, "code of station A0")):
             looked = rig.run(*look, cwd=tmp_path)
             assert "Traceback" not in looked.said()

@@ -56,7 +56,7 @@ def wider(texts: list[str]) -> list[list[float]]:
 @pytest.mark.parametrize(
     ("answers", "told"),
     [
-        (wider, "gives vectors of 3 dimensions, not of 2: another model"),
+        (wider, "gives vectors of 3 dimensions, not of 2: is it another model"),
         (lambda texts: [[1.0] * (n + 1) for n, _ in enumerate(texts)], "gives vectors of 1 and 2 dimensions, not of 2"),
         (lambda texts: [[float("nan"), 1.0] for _ in texts], "answers in another form"),
         (lambda texts: [["x", "y"] for _ in texts], "answers in another form"),

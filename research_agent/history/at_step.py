@@ -122,7 +122,11 @@ class _View:
 
     def _asked(self, at: int, role: str) -> Record | None:
         """The last request of a super-step, which was answered."""
-        found = [record for record in self.records if (record.kind, record.at, record.key) == ("ask", at, role) and "reply" in record.data]
+        found = [
+            record
+            for record in self.records
+            if record.kind in ("ask", "kept") and (record.at, record.key) == (at, role) and "reply" in record.data
+        ]
         return found[-1] if found else None
 
     def _prompt(self, asked: Record) -> list[BaseMessage]:
@@ -166,7 +170,7 @@ class _View:
 
 
 def _handles(places: Any) -> list[str]:
-    return [handle(step, ordinal) if kind == "observation" else f"{kind} at step {step}" for step, kind, ordinal in places]
+    return [handle(step, ordinal) if kind == "observation" else f"{kind} at step {step}" for step, kind, ordinal, *_ in places]
 
 
 def _cost(values: ResearchState, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class _Copy:
             if (record.at > last and not (done and record.at == last + 1)) or begun:
                 continue
             self._records.add(record)
-            if record.kind == "ask":
+            if record.kind in ("ask", "kept"):
                 refs |= {*record.data["messages"], record.data["tools"]}
             elif record.kind == "session":
                 refs.add(record.data["tools"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -22,7 +23,7 @@ from research_agent.memory.segment import Kind as SegmentKind
 from research_agent.runs import Run
 
 Place = list[Any]
-"""Step, kind and ordinal of a segment: what it is in any run."""
+"""Step, kind and ordinal of a segment, and its thread if that is another than `main`: what it is in any run."""
 
 
 def super_step() -> int:
@@ -31,16 +32,26 @@ def super_step() -> int:
 
 
 def place_of(segment: Segment) -> Place:
-    return [segment.step, segment.kind, segment.ordinal]
+    place: Place = [segment.step, segment.kind, segment.ordinal]
+    return place if segment.thread == "main" else [*place, segment.thread]
+
+
+def id_of(run: str, place: Sequence[Any]) -> str:
+    """Of the segment that has this place in a run."""
+    step, kind, ordinal, *thread = place
+    return Segment(run=run, step=step, kind=kind, ordinal=ordinal, text="", trust="own", thread=thread[0] if thread else "main").id
 
 
 class Recorder:
     """A graph's `Tape` that writes down."""
 
-    def __init__(self, records: Records, archive: Archive, redact: Callable[[str], str]) -> None:
-        self._records, self._archive, self._redact = records, archive, redact
+    def __init__(self, run: str, records: Records, archive: Archive, redact: Callable[[str], str]) -> None:
+        self._run, self._records, self._archive, self._redact = run, records, archive, redact
         self._session = records.sessions() + 1
         self._writer = Writer(archive.put_body)
+        self._cut_at = -1
+        self._recalled_before: deque[Record] = deque()
+        """In the super-step that was cut, where its model had answered by then: its prompt is made once more, and must be the same."""
 
     def began(self, at: int | None, context: Context, **how: Any) -> Context:
         """A session begins; the context by which it is recorded."""
@@ -52,19 +63,24 @@ class Recorder:
             "approve_plan": context.approve_plan,
             "max_words": context.max_words,
             "loop_guard": context.loop_guard,
+            "earlier": list(context.earlier),
         }
+        if at is not None and how.get("cut") and "message" in how["cut"][-1]:
+            self._cut_at = at + 1
+            self._recalled_before.extend(self._records.recalls(self._cut_at))
         self._records.add(Record(self._session, -2 if at is None else at, "session", "", {**how, **facts}))
         return replace(
             context,
             models={role: replace(model, tape=self) for role, model in context.models.items()},
-            archive=TapedArchive(context.archive, self.recall),
+            archive=TapedArchive(context.archive, self.recall, self.recalled_before),
+            assets=lambda: self._assets(context.assets()),
             clock=_Clock(context.clock, context.limits.minutes * 60, lambda: self._add("minutes", "", {})),
             tape=self,
         )
 
     async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
         written = self._writer.write(asked)
-        request = {**asdict(written), "messages": list(written.messages), "hash": written.hash}
+        request = {**asdict(written), "messages": list(written.messages), "hash": written.hash, "call": asked.number}
         try:
             message = await answer()
         except ModelCallError as error:
@@ -73,6 +89,9 @@ class Recorder:
             raise
         self._add("ask", asked.role, {**request, "reply": redacted(message_to_dict(message), self._redact)})
         return message
+
+    def kept(self, asked: Asked) -> None:
+        """It was recorded when its reply came."""
 
     async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
         try:
@@ -92,6 +111,7 @@ class Recorder:
         return {
             "summary": self._redact(observation.summary),
             "fresh": min(fresh, MAX_ORDINALS),
+            "runs": [document.run for document in observation.documents if not document.origin][:MAX_ORDINALS],
             "recalled": [[self._place(item.origin), self._redact(item.text)] for item in observation.documents if item.origin],
             "finding": [self._redact(finding.claim), self._redact(finding.quote), self._place(finding.source)] if finding else None,
             "content": "" if fresh else self._redact(content),
@@ -104,6 +124,22 @@ class Recorder:
     def recall(self, query: str, found: Sequence[Passage]) -> None:
         self._add("recall", "", {"query": query, "found": [[place_of(item.segment), item.text, item.score] for item in found]})
 
+    def recalled_before(self, query: str) -> Sequence[Passage] | None:
+        """What the process that was killed in this super-step recalled for the query; None if that is not known."""
+        if not self._recalled_before or super_step() != self._cut_at:
+            return None
+        record = self._recalled_before.popleft()
+        ids = [id_of(self._run, place) for place, _, _ in record.data["found"]]
+        segments = [segment for id in ids if (segment := self._archive.get(id))]
+        if record.data["query"] != query or len(segments) != len(ids):
+            self._recalled_before.clear()
+            return None
+        return [Passage(segment, text, score) for segment, (_, text, score) in zip(segments, record.data["found"], strict=True)]
+
+    def _assets(self, listed: Sequence[tuple[str, int, bool]]) -> Sequence[tuple[str, int, bool]]:
+        self._add("assets", "", {"listed": [list(asset) for asset in listed]})
+        return listed
+
     def _add(self, kind: Kind, key: str, data: dict[str, Any]) -> None:
         self._records.add(Record(self._session, super_step(), kind, key, data))
 
@@ -112,7 +148,7 @@ class Recorder:
 def opened_recorder(run: Run, archive: Archive, redact: Callable[[str], str]) -> Iterator[Recorder]:
     records = Records(run.folder / NAME)
     try:
-        yield Recorder(records, archive, redact)
+        yield Recorder(run.id, records, archive, redact)
     finally:
         records.close()
 
@@ -137,10 +173,15 @@ class _Clock:
 
 
 class TapedArchive:
-    """An archive whose recalls are told of."""
+    """An archive whose recalls are told of; one that was `known` before is not made again."""
 
-    def __init__(self, archive: Archive, told: Callable[[str, Sequence[Passage]], None]) -> None:
-        self._archive, self._told = archive, told
+    def __init__(
+        self,
+        archive: Archive,
+        told: Callable[[str, Sequence[Passage]], None],
+        known: Callable[[str], Sequence[Passage] | None] = lambda query: None,
+    ) -> None:
+        self._archive, self._told, self._known = archive, told, known
 
     async def recall(
         self,
@@ -152,9 +193,11 @@ class TapedArchive:
         since_step: int = 0,
         exclude: frozenset[str] = frozenset(),
     ) -> Sequence[Passage]:
-        found = await self._archive.recall(
-            query, budget_tokens=budget_tokens, kinds=kinds, source=source, since_step=since_step, exclude=exclude
-        )
+        found = self._known(query)
+        if found is None:
+            found = await self._archive.recall(
+                query, budget_tokens=budget_tokens, kinds=kinds, source=source, since_step=since_step, exclude=exclude
+            )
         self._told(query, found)
         return found
 

@@ -4,8 +4,10 @@ kind     key        data
 session             how a session began: its start, limits, models, tools
 fork                what a fork changed before its first session
 ask      role       a request to a model (messages and tools by hash) and the reply, or the failure
+kept     role       the same, of a reply that came before a kill and was gone on with after it (only in what `current` gives, and in forks)
 use      call id    what a tool brought: texts by their place in the ledger, or the failure
 recall              what the archive gave for a query
+assets              what code had made, where it was asked for
 minutes             from here on the limit of minutes was reached
 """
 
@@ -15,7 +17,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +25,8 @@ from research_agent.runs import RunError
 
 NAME = "records.sqlite"
 SCHEMA_VERSION = 1
-Kind = Literal["session", "fork", "ask", "use", "recall", "minutes"]
+Kind = Literal["session", "fork", "ask", "kept", "use", "recall", "assets", "minutes"]
+_REQUESTS = ("ask", "kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Records:
 
     def add(self, record: Record) -> None:
         data = record.data
-        if record.kind == "ask":  # consecutive requests share most of their messages: only what is new is written
+        if record.kind in _REQUESTS:  # consecutive requests share most of their messages: only what is new is written
             messages = data["messages"]
             same = _shared(self._before, messages)
             self._before = messages
@@ -73,11 +76,20 @@ class Records:
         before: list[str] = []
         for session, at, kind, key, packed in self._db.execute("SELECT session, at, kind, key, data FROM records ORDER BY seq"):
             data = json.loads(zlib.decompress(packed).decode("utf-8", "surrogatepass"))
-            if kind == "ask":
+            if kind in _REQUESTS:
                 before = [*before[: data.pop("same")], *data["messages"]]
                 data["messages"] = before
             found.append(Record(session, at, kind, key, data))
         return found
+
+    def recalls(self, at: int) -> list[Record]:
+        """What the last session that came to a super-step recalled in it."""
+        sql = "SELECT session, data FROM records WHERE kind = 'recall' AND at = ? ORDER BY seq"
+        found = [
+            Record(session, at, "recall", "", json.loads(zlib.decompress(packed).decode("utf-8", "surrogatepass")))
+            for session, packed in self._db.execute(sql, (at,))
+        ]
+        return [record for record in found if record.session == found[-1].session]
 
     def sessions(self) -> int:
         """How many there were."""
@@ -90,21 +102,34 @@ class Records:
 def current(records: Iterable[Record]) -> list[Record]:
     """Without what was done in vain: of a super-step that was cut and run again, what its last session met.
 
-    Where a killed process left word of its model calls, the next session went by that. A tool call that was finished before the cut is not
-    made again, so it counts, whichever session made it.
+    Where a killed process left word of its model calls, the next session went by that: a request whose reply was kept is `kept`. A tool
+    call that was finished before the cut is not made again, so it counts, whichever session made it.
     """
     kept = list(records)
     last: dict[tuple[int, str, str], int] = {}
     for record in kept:
         if record.kind not in ("session", "fork"):
             last[_task(record)] = record.session
-    cut = {record.at + 1: record.session for record in kept if record.kind == "session" and record.data.get("cut")}
-    return [
-        record
-        for record in kept
-        if record.kind in ("session", "fork")
-        or (last[_task(record)] == record.session and not (record.kind == "ask" and record.session < cut.get(record.at, 0)))
-    ]
+    cut = {record.at + 1: record for record in kept if record.kind == "session" and record.data.get("cut")}
+    answered = {
+        (record.at, record.data["call"]): n
+        for n, record in enumerate(kept)
+        if record.kind == "ask" and record.at in cut and record.session < cut[record.at].session and _goes_on(record, cut[record.at])
+    }
+    found: list[Record] = []
+    for n, record in enumerate(kept):
+        if record.kind == "ask" and record.at in cut and record.session < cut[record.at].session:
+            if answered.get((record.at, record.data.get("call"))) == n:
+                found.append(replace(record, kind="kept"))
+        elif record.kind in ("session", "fork", "kept") or last[_task(record)] == record.session:
+            found.append(record)
+    return found
+
+
+def _goes_on(ask: Record, cut: Record) -> bool:
+    """Whether the reply is the one that the session after the cut found and went on with."""
+    number, left = ask.data.get("call", -1), cut.data["cut"]
+    return "reply" in ask.data and 0 <= number < len(left) and "message" in left[number]
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:

@@ -26,12 +26,13 @@ from research_agent.graphs.ports import Asked, Context, Document, Finding, Limit
 from research_agent.graphs.state import Call
 from research_agent.history.changes import amend
 from research_agent.history.memory_copy import Then
-from research_agent.history.recorder import TapedArchive, super_step
+from research_agent.history.recorder import TapedArchive, id_of, super_step
 from research_agent.history.records import NAME, Record, Records, current
 from research_agent.history.requests import Writer, Written
 from research_agent.history.snapshot import snapshot
 from research_agent.memory import Archive, NotArchived, Passage, Segment
 from research_agent.memory.ledger import Ledger
+from research_agent.memory.segment import thread_of
 from research_agent.runs import Run, RunError
 
 _SHOWN_CHARS = 60
@@ -107,7 +108,7 @@ class _Replay:
     async def _session(self, graph: ResearchGraph, thread: RunnableConfig, record: Record, following: Record | None) -> None:
         data = record.data
         self._player.begin(record, None if following is None else following.at)
-        if data.get("reopened"):
+        if data.get("reopened") and (following is None or following.at > record.at):  # or it was killed before that was done
             await graph.aupdate_state(thread, data["reopened"]["values"], as_node=data["reopened"]["as_node"])
         start: Any = None
         if data["start"] == "question":
@@ -152,7 +153,9 @@ class _Replay:
             approve_plan=data["approve_plan"],
             max_words=data["max_words"],
             loop_guard=data["loop_guard"],
+            earlier=tuple(data.get("earlier", ())),
             tape=player,
+            assets=player.assets,
             slot=_PlayedSlot(record.at + 1, data["cut"]) if data.get("cut") else None,
         )
 
@@ -192,6 +195,8 @@ class _Player:
         self._writer = Writer(archive.put_body)
         self._asks: dict[int, deque[tuple[int, Record, tuple[str, ...]]]] = defaultdict(deque)
         self._uses: dict[tuple[int, str], Record] = {}
+        self._kept: dict[tuple[int, int], tuple[int, Record]] = {}
+        self._assets: dict[int, Record] = {}
         self._recalls: dict[int, deque[Record]] = defaultdict(deque)
         self._minutes: dict[int, int] = {}
         self.recorded = self.same = 0
@@ -205,6 +210,11 @@ class _Player:
                 case "ask":
                     self.recorded += 1
                     self._asks[record.at].append((self.recorded, record, tuple(record.data["messages"])))
+                case "kept":
+                    self.recorded += 1
+                    self._kept[record.at, record.data["call"]] = self.recorded, record
+                case "assets":
+                    self._assets[record.at] = record
                 case "use":
                     self._uses[record.at, record.key] = record
                 case "recall":
@@ -217,7 +227,7 @@ class _Player:
         self._limit_s = float(session.data["limits"]["minutes"]) * 60
 
     def finish(self) -> None:
-        left = sorted(number for asks in self._asks.values() for number, _, _ in asks)
+        left = sorted([number for asks in self._asks.values() for number, _, _ in asks] + [number for number, _ in self._kept.values()])
         if left:
             raise _Differs(f"request {left[0]} of {self.recorded} was asked then, and is not now: the run ends before it")
 
@@ -247,8 +257,22 @@ class _Player:
         assert isinstance(message, AIMessage)  # noqa: S101 - as it was written
         return message
 
+    def kept(self, asked: Asked) -> None:
+        """Its prompt is the one that was answered; model and limits may be others since."""
+        number, record = self._kept.pop((self._now(), asked.number), (0, None))
+        if record is None:
+            return  # by a version that did not tell which call a reply was to
+        written, then = self._writer.write(asked), tuple(record.data["messages"])
+        if written.messages != then:
+            raise _Differs(f"request {number} of {self.recorded} ({asked.role}): {self._difference(record, then, written)}")
+        self.same += 1
+
+    def assets(self) -> Sequence[tuple[str, int, bool]]:
+        record = self._assets.get(self._now())
+        return [(path, step, figure) for path, step, figure in record.data["listed"]] if record else ()
+
     def _difference(self, record: Record, then: tuple[str, ...], now: Written) -> str:
-        if record.data["model"] != now.model:
+        if record.kind == "ask" and record.data["model"] != now.model:
             return f"the model was {record.data['model']!r}, and is {now.model!r}"
         for n, (old, new) in enumerate(zip(then, now.messages, strict=False)):
             if old != new:
@@ -274,7 +298,8 @@ class _Player:
             raise (WrongCall if data["wrong"] else ToolException)(data["failed"])
         if data.get("plain"):
             return data.get("content") or self._segment([call["step"], "observation", 0]).text, None
-        documents = [self._document(self._segment([call["step"], "observation", n])) for n in range(data["fresh"])]
+        read_by = data.get("runs") or [""] * data["fresh"]
+        documents = [self._document(self._segment([call["step"], "observation", n, thread_of(run)]), run) for n, run in enumerate(read_by)]
         documents += [Document(text=text, origin=self._id(place)) for place, text in data["recalled"]]
         finding = None
         if data["finding"]:
@@ -282,12 +307,11 @@ class _Player:
             finding = Finding(claim=claim, quote=quote, source=self._id(source))
         return data["content"], Observation(documents=tuple(documents), finding=finding, summary=data["summary"])
 
-    def _document(self, segment: Segment) -> Document:
-        return Document(text=segment.text, url=segment.url, title=segment.title, retrieved_at=segment.retrieved_at)
+    def _document(self, segment: Segment, run: str) -> Document:
+        return Document(text=segment.text, url=segment.url, title=segment.title, retrieved_at=segment.retrieved_at, run=run)
 
     def _id(self, place: Sequence[Any]) -> str:
-        step, kind, ordinal = place
-        return Segment(run=self._run, step=step, kind=kind, ordinal=ordinal, text="", trust="own").id
+        return id_of(self._run, place)
 
     def _segment(self, place: Sequence[Any]) -> Segment:
         found = self._source.get(self._id(place))

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field
 
+from research_agent.assets.before import Before
 from research_agent.assets.keep import Asset, Assets, Kept
 from research_agent.graphs.observation import Shown, render
 from research_agent.graphs.ports import Document, Observation
@@ -35,21 +36,34 @@ STEP = "step"
 _PACKAGES = ("numpy", "pandas", "matplotlib", "scipy", "sympy")
 
 
-def python_tool(workspace: Path, *, assets: Assets | None = None, limits: Limits | None = None, run: Run = sandboxed) -> BaseTool:
+def python_tool(
+    workspace: Path,
+    *,
+    assets: Assets | None = None,
+    before: Before | None = None,
+    limits: Limits | None = None,
+    run: Run = sandboxed,
+) -> BaseTool:
     """Runs code with `workspace` as its working directory; what a report may show of its files goes to `assets`.
+
+    With `before`, a call that was cut finds the files as they were when it runs again.
 
     One call at a time: they share the folder. Ask `sandbox.available` first.
     """
     turn = asyncio.Lock()
 
     async def python(code: str, config: RunnableConfig) -> tuple[str, Observation]:
+        step = int(config.get("configurable", {}).get(STEP, 0))
         async with turn:
             try:
+                if before:
+                    await asyncio.to_thread(before.begin, step)
                 ran = await run(code, workspace, limits)
             except SandboxFailed as error:
                 raise ToolException(str(error)) from error
-            step = int(config.get("configurable", {}).get(STEP, 0))
             kept = await asyncio.to_thread(assets.keep, workspace, ran.files, step=step) if assets else Kept((), ())
+            if before:
+                before.end()
         text = _told(ran, kept)
         document = Document(text=text, title="output of a Python script", retrieved_at=utc_now())
         made = f", {len(kept.assets)} kept" if kept.assets else ""

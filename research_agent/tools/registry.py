@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from langchain_core.tools import BaseTool
 
+from research_agent.assets.before import Before
 from research_agent.config import Config
 from research_agent.events import Event
 from research_agent.graphs.ports import Archive
@@ -41,6 +42,7 @@ class Parts:
     browser: Browser | None
     providers: Providers
     folder: FolderSearch | None
+    before: Before
     warn: Callable[[str], None]
 
 
@@ -66,10 +68,10 @@ def _python(parts: Parts) -> BaseTool:
         from research_agent.sandbox.plain import run
 
         parts.warn("python runs WITHOUT A SANDBOX (python.sandbox: none): what the model writes can do all that you can on this machine")
-        return python_tool(parts.run.workspace, assets=Assets(parts.run.folder), run=run)
+        return python_tool(parts.run.workspace, assets=Assets(parts.run.folder), before=parts.before, run=run)
     if reason := available():
         raise Unavailable(f"the python tool is off: {reason}")
-    return python_tool(parts.run.workspace, assets=Assets(parts.run.folder))
+    return python_tool(parts.run.workspace, assets=Assets(parts.run.folder), before=parts.before)
 
 
 def _recall(parts: Parts) -> BaseTool:
@@ -139,8 +141,10 @@ async def open_tools(
             browser=browser,
             providers=asked,
             folder=folder,
+            before=Before(run.workspace),
             warn=lambda text: emit({"type": "warning", "text": text}),
         )
+        stack.callback(parts.before.close)
         stack.callback(shutil.rmtree, run.workspace / ".cache", ignore_errors=True)  # fonts and bytecode of the code that ran
         own = tuple(_made(parts, emit))
         yield own + await _of_servers(config, own, stack, emit)

@@ -112,11 +112,11 @@ def _hurry() -> None:
 
 def _embed() -> None:
     """The hashing embedder, whatever the config says."""
-    from research_agent import session
+    from research_agent import memories
     from research_agent.memory.embedders import Choice
     from research_agent.testing.embedder import HashingEmbedder
 
-    session.__dict__["choose"] = lambda *_, **__: Choice(HashingEmbedder())
+    memories.__dict__["choose"] = lambda *_, **__: Choice(HashingEmbedder())
 
 
 if __name__ == "__main__":

@@ -58,12 +58,10 @@ class Rig:
         self._count = 0
 
     def __enter__(self) -> Self:
-        environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | {KEY_VARIABLE: KEY}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "research_agent.testing.crash.nursery"],
+        self._process = subprocess.Popen(  # noqa: S603
+            ["env", f"{KEY_VARIABLE}={KEY}", sys.executable, "-m", "research_agent.testing.crash.nursery"],  # noqa: S607
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
             text=True,
             bufsize=1,
         )

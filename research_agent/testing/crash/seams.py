@@ -41,7 +41,7 @@ PLACES: dict[str, Place] = {
     "tool": Place("research_agent.graphs.act", "_run"),  # after: it has returned, and nothing of it is archived
     "note": Place("research_agent.graphs.act", "_noted"),
     "shown": Place("research_agent.graphs.act", "written"),
-    "compaction": Place("research_agent.graphs.window", "compact"),
+    "compaction": Place("research_agent.graphs.investigate", "compact"),
     "review": Place("research_agent.graphs.review", "ask_within"),
     "writing": Place("research_agent.graphs.write", "ask_within"),
     "event": Place("research_agent.event_log", "EventLog._append", ("before", "half", "after")),

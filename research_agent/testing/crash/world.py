@@ -21,8 +21,8 @@ from research_agent.testing.site import Answer, Page, Site, Visit
 KEY_VARIABLE, KEY = "CRASH_HOST_KEY", "sk-test-" + "s3cr3t" * 5
 PRICES = {"miss": 0.6, "hit": 0.15, "output": 2.5}
 QUESTION = "Which codes do the stations of the old railway have?"
-LOOKED = "runs.txt"
-"""Each run of the model's code adds a line to this file of the run's assets."""
+LOOKED = "runs.log"
+"""Each run of the model's code adds a line to this file of the run's workspace."""
 _ABREAST = 3
 """Calls of one turn."""
 
