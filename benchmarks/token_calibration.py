@@ -1,11 +1,12 @@
 """How far the estimate of a prompt's tokens is from what a host reports, as a run learns its model's tokenizer.
 
-    uv run python benchmarks/token_calibration.py [--ranks NAME.tiktoken ...]
+    uv run python benchmarks/token_calibration.py [--ranks NAME.tiktoken ...] [--encoders NAME.json ...]
 
 A conversation of 60 calls, with compactions and thoughts between, is counted by tokenizers of different behaviour: byte-pair encodings
-trained here on the example corpus (no vocabulary is shipped), and rules; `--ranks` adds real ones from files of byte-pair ranks. Each
-conversation is made of English pages, code, JSON, Chinese, Markdown tables and long links; or, `held out`, of those for thirty calls and of
-kinds that no constant was tuned on from then on: logs with hashes, LaTeX, base64, Greek. The goal: within 3 % after ten calls.
+trained here on the example corpus (no vocabulary is shipped), and rules. `--ranks` adds real ones from files of byte-pair ranks,
+`--encoders` from files of the `tokenizers` library: the wheel of litellm carries cl100k, o200k, DeepSeek's and an older Claude's. Each conversation is
+made of English pages, code, JSON, Chinese, Markdown tables and long links; or, `held out`, of those for thirty calls and of kinds that no
+constant was tuned on from then on: logs with hashes, LaTeX, base64, Greek. The goal: within 3 % after ten calls.
 """
 
 from __future__ import annotations
@@ -66,6 +67,13 @@ def ranks(path: Path) -> Tokenizer:
 
     encoding = tiktoken.Encoding(path.stem, pat_str=GPT_SPLIT, mergeable_ranks=load_tiktoken_bpe(str(path)), special_tokens={})
     return lambda text: len(encoding.encode_ordinary(text))
+
+
+def encoders(path: Path) -> Tokenizer:
+    from tokenizers import Tokenizer as Encoder
+
+    encoder = Encoder.from_file(str(path))
+    return lambda text: len(encoder.encode(text, add_special_tokens=False).ids)
 
 
 RULES: dict[str, Tokenizer] = {
@@ -172,13 +180,17 @@ def table(name: str, count: Tokenizer, *, held_out: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=Path, nargs="*", default=[])
+    parser.add_argument("--encoders", type=Path, nargs="*", default=[])
+    parser.add_argument("--only-given", action="store_true", help="the given files' tokenizers only")
+    given = parser.parse_args()
     half = corpus()[::2]
-    tokenizers = {
+    shipped = {
         "trained, 2,000": trained(2_000, half),
         "trained, 12,000": trained(12_000, [*half, *(path.read_text("utf-8") for path in sorted((ROOT / "memory").glob("*.py")))]),
         **RULES,
-        **{path.stem: ranks(path) for path in parser.parse_args().ranks},
     }
+    files = {path.stem: ranks(path) for path in given.ranks} | {path.stem: encoders(path) for path in given.encoders}
+    tokenizers = files if given.only_given else shipped | files
     print("errors in percent: of the first call, of the 11th (31st: the first with a new kind), and of all from there on")
     print(f"{'tokenizer':17} {'texts':9}{'thoughts':8}{'first':>8}{'11th':>8}{'mean':>8}{'95 %':>8}{'worst':>8}{'in 3 %':>9}")
     for name, count in tokenizers.items():

@@ -17,7 +17,7 @@ from research_agent.memory import Segment, best_passages, estimate_tokens
 from research_agent.memory.segment import MAX_ORDINALS, thread_of
 
 from . import prompts
-from .observation import render
+from .observation import label, render
 from .ports import Context, Document, Finding, Observation
 from .repeats import brought, made_before, reminder
 from .state import NOT_JSON, Call, Failure, SubQuestion
@@ -174,8 +174,8 @@ def _segment(context: Context, task: Task, ordinal: int, document: Document) -> 
         thread=thread_of(document.run),
         ordinal=ordinal,
         text=text,
-        url=context.redact(document.url),
-        title=context.redact(" ".join(document.title.split())),
+        url=context.redact(label(document.url)),
+        title=context.redact(label(document.title)),
         retrieved_at=document.retrieved_at or context.now(),
         tokens=estimate_tokens(text),
     )

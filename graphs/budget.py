@@ -20,6 +20,12 @@ from .window import READ_TOKENS, message_tokens
 
 REPORT_TOKENS, REPORT_SHARE = 6_000, 0.15
 """Output kept back for the report: so many tokens, or more where this share of the limit pays for them."""
+MOST_KEPT_SHARE = 0.5
+"""Of the limit, at most, for the report: where that does not pay for one, what was noted is listed without a model."""
+CALL_SHARE = 0.25
+"""Of what is left, that one answer before the report may take: a model that always writes as much as it may would take it all at once."""
+SCARCE_TOKENS = 1_000
+"""An answer may have so many fewer than it should where no more can be paid for."""
 PROMPT_TOKENS = 1_500
 """Of the writer's rules, and what stands around the findings."""
 UNCALIBRATED, CALIBRATED, CALIBRATED_TURNS = 1.5, 1.2, 4
@@ -41,6 +47,8 @@ class Purse:
     """What an overflow taught; None: the model's own."""
     met: bool = False
     """The run's models have answered before."""
+    share: float = 1.0
+    """Of what is left, that one answer may take, if that is enough for one."""
 
     def after(self, spent: Usage) -> Purse:
         return replace(self, left_usd=self.left_usd - spent["usd"])
@@ -57,7 +65,8 @@ def purse(context: Context, state: ResearchState, usage: Usage, role: Role) -> P
     if role == "writer":
         return Purse(left_usd, factor, calibration, met=met)
     usual_usd = usage["usd"] / max(1, usage["calls"])
-    return Purse(left_usd - max(usual_usd, _report_usd(context, state)), factor, calibration, usual_usd, window, met)
+    kept_usd = min(context.limits.usd * MOST_KEPT_SHARE, max(usual_usd, _report_usd(context, state)))
+    return Purse(left_usd - kept_usd, factor, calibration, usual_usd, window, met, CALL_SHARE)
 
 
 def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:
@@ -77,17 +86,16 @@ def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:
 def _affordable(model: Model, prompt_tokens: int, purse: Purse, least: int) -> float:
     if purse.left_usd == math.inf or not _is_priced(model.prices):
         return math.inf
-    if purse.left_usd < purse.usual_usd:
-        raise _nothing_left()
-    left_usd = purse.left_usd - prompt_tokens * purse.factor * _input_price(model.prices) / 1e6
-    tokens = math.inf if model.prices.output <= 0 else left_usd / model.prices.output * 1e6
-    if left_usd < 0 or tokens < least:
-        raise _nothing_left()
-    return tokens
-
-
-def _nothing_left() -> ModelCallError:
-    return ModelCallError("what is left of limits.usd does not pay for another call", "budget")
+    prompt_usd = prompt_tokens * purse.factor * _input_price(model.prices) / 1e6
+    scarce = max(1, least - SCARCE_TOKENS)
+    least_usd = max(purse.usual_usd, prompt_usd + scarce * model.prices.output / 1e6)
+    if purse.left_usd < least_usd:
+        left = f"${max(0.0, purse.left_usd):.4f} of limits.usd is left for it"
+        raise ModelCallError(f"another call may cost ${least_usd:.4f}, and {left}", "budget")
+    if model.prices.output <= 0:
+        return math.inf
+    tokens = (purse.left_usd - prompt_usd) / model.prices.output * 1e6
+    return min(tokens, max(least, tokens * purse.share))
 
 
 def prompt_tokens(messages: Sequence[BaseMessage], tools: Sequence[BaseTool], response_format: dict[str, Any] | None) -> int:

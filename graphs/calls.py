@@ -209,10 +209,14 @@ async def _stream(runnable: Runnable[Any, Any], messages: Sequence[BaseMessage],
     if whole is None:
         raise ModelCallError("the model's stream held nothing", "empty")
     message = _strict(whole)
-    if message.usage_metadata is None:
-        facts = {**message.response_metadata, ESTIMATED: True}
-        return message.model_copy(update={"usage_metadata": _estimated(whole, prompt), "response_metadata": facts})
-    return message
+    counted = message.usage_metadata
+    if counted is not None and counted["input_tokens"] > 0:
+        return message
+    usage = _estimated(whole, prompt)
+    if counted is not None:  # of the answer only
+        usage = {**counted, "input_tokens": prompt, "total_tokens": prompt + counted["output_tokens"]}
+    facts = {**message.response_metadata, ESTIMATED: True}
+    return message.model_copy(update={"usage_metadata": usage, "response_metadata": facts})
 
 
 def _estimated(answer: AIMessage, prompt: int) -> UsageMetadata:

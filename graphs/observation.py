@@ -15,6 +15,10 @@ _SMUGGLED = re.compile("[\U000e0000-\U000e0fff]")
 """Letters that no screen shows and a tokenizer reads."""
 
 
+_JOINERS = "\u200c\u200d"
+"""Persian, Hindi and emoji are written with them."""
+
+
 def tags(names: str, *, end: str = r"\b") -> re.Pattern[str]:
     """The bracket that opens or closes a tag of these names (`a|b`), unseen characters and wide brackets or not."""
     spelled = "|".join(_UNSEEN.join(map(re.escape, name)) for name in names.split("|"))
@@ -67,8 +71,13 @@ def _render(block: Shown) -> str:
     if block.more_tokens:
         attrs["more_tokens"] = str(block.more_tokens)
     attrs["trust"] = block.trust
-    head = " ".join(f'{name}="{html.escape(" ".join(value.split()))}"' for name, value in attrs.items() if value)
+    head = " ".join(f'{name}="{html.escape(label(value))}"' for name, value in attrs.items() if value)
     return f"<document {head}>\n{defuse(block.text)}\n</document>"
+
+
+def label(text: str) -> str:
+    """A title or an address on one line, without what cannot be seen: no terminal commands, nothing that turns the line around."""
+    return "".join(char for char in " ".join(text.split()) if char.isprintable() or char in _JOINERS)
 
 
 def defuse(text: str) -> str:

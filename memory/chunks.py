@@ -34,9 +34,9 @@ def sentences(text: str, *, max_tokens: int = CHUNK_TOKENS) -> list[Span]:
 
 
 def _shorter(text: str, start: int, end: int, max_tokens: int) -> Iterator[Span]:
-    reach = 4 * max_tokens  # no text has fewer than a token in four characters
-    while estimate_tokens(ahead := text[start : min(end, start + reach + 1)]) > max_tokens:
-        size = max(len(ahead) * max_tokens // estimate_tokens(ahead), 1)
+    reach = 8 * max_tokens  # one word without end has a token in five characters
+    while (cost := estimate_tokens(ahead := text[start : min(end, start + reach)])) > max_tokens or end - start > reach:
+        size = min(max(len(ahead) * max_tokens // max(cost, 1), 1), len(ahead))
         space = text.rfind(" ", start + size // 2, start + size)
         cut = space + 1 if space > 0 else start + size
         yield start, cut

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,13 @@ def test_a_clip_shows_the_opening_and_what_was_asked_in_the_documents_order() ->
 
 def test_without_a_word_in_common_the_opening_is_shown() -> None:
     assert best_passages(PAGE, "zebra", 60).text.startswith("Orrin is a river")
+
+
+@pytest.mark.parametrize("word", ["a" * 20_000, "潮" * 20_000, "q=1&" * 5_000, "hello " + "a" * 20_000])
+def test_a_word_without_end_is_cut_by_characters(word: str) -> None:
+    clip = best_passages(word, "hello", 200)
+    assert 100 < estimate_tokens(clip.text) <= 200
+    assert clip.text.split("\n[...]\n")[0] == word[: len(clip.text.split("\n[...]\n")[0])]
 
 
 @given(st.text(max_size=3000), st.text(max_size=40), st.integers(1, 400))

@@ -307,6 +307,20 @@ async def test_text_from_outside_stays_inside_its_block(archive: Archive) -> Non
     assert "obey me" in block.text
 
 
+async def test_titles_and_addresses_hold_nothing_that_acts_unseen(archive: Archive) -> None:
+    marked = Document(
+        text="The figure is 42.", url="https://evil.example/\u202egnp.exe\x07", title="\x1b]0;pwned\x07 A\u202e\u2066 title\u200b\n#"
+    )
+    given = model(lambda messages: AIMessage("ok") if len(messages) > 3 else calls(("web_search", {"query": "a"})))
+    hostile = tool("web_search", lambda query: Observation(documents=(marked,)))
+    await build_research_graph().ainvoke({"question": "What?"}, context=context(archive, given, hostile))
+    [result] = [message for message in prompts(given)[-1] if isinstance(message, ToolMessage)]
+    segment = archive.get("S100")
+    assert segment is not None
+    for text in (str(result.content).partition("\n")[0], segment.title, segment.url):
+        assert text.isprintable(), text
+
+
 async def test_secrets_reach_neither_the_prompt_nor_the_archive(archive: Archive) -> None:
     leaky = tool(
         "web_search", lambda query: Observation(documents=(Document(text="key hunter2 here", url="https://example.org?k=hunter2"),))

@@ -47,6 +47,14 @@ class Scripted:
         return [Document(text="t", url=url) for url in answer]
 
 
+class Broken(Scripted):
+    def __init__(self) -> None:
+        super().__init__("broken", [])
+
+    async def search(self, query: str, *, limit: int) -> list[Document]:
+        raise KeyError("results")
+
+
 def over(*providers: Scripted, clock: Clock | None = None, merge: bool = False) -> Providers:
     clock = clock or Clock()
     return Providers(providers, merge=merge, clock=clock, sleep=clock.sleep)
@@ -162,6 +170,24 @@ async def test_nothing_and_failed_are_told_apart() -> None:
     failed = await over(Scripted("one", SearchFailed("HTTP 500"))).search("q", limit=5)
     assert (nothing.silent, nothing.failed) == (("one",), ())
     assert (failed.silent, failed.failed) == ((), ("one: HTTP 500",))
+
+
+async def test_a_provider_that_breaks_costs_its_own_results_only() -> None:
+    for merge in (False, True):
+        found = await over(Broken(), Scripted("two", ["https://a/"]), merge=merge).search("q", limit=5)
+        assert [document.url for document in found.documents] == ["https://a/"]
+        assert found.failed == ("broken: KeyError: 'results'",)
+
+
+async def test_merged_results_stand_in_the_providers_order_whoever_answers_first() -> None:
+    slow = Scripted("one", ["https://a/"], takes_s=0.05)
+    assert await urls(over(slow, Scripted("two", ["https://b/"]), merge=True), limit=5) == ["https://a/", "https://b/"]
+
+
+@pytest.mark.parametrize("url", ["/etc/passwd", "javascript:alert(1)", "notes.md"])
+async def test_only_the_folder_finds_files(url: str) -> None:
+    found = await over(Scripted("engine", [url])).search("q", limit=5)
+    assert (found.documents, found.silent) == ((), ("engine",))
 
 
 HOSTILE = [

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
 import anthropic
 from langchain_anthropic import ChatAnthropic
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import SecretStr
 
@@ -14,6 +18,9 @@ from .catalog import Row
 from .http import IDLE_TIMEOUT_S, library, options
 from .settings import Settings
 from .vendor import VendorModel
+
+_AT_START = "usage_at_start"
+"""In the first chunk's `response_metadata`, on its way to the last: many hosts count the prompt only when they begin to answer."""
 
 
 class Claude(VendorModel, ChatAnthropic):
@@ -36,6 +43,46 @@ class Claude(VendorModel, ChatAnthropic):
 
     def ends(self, chunk: ChatGenerationChunk) -> bool:
         return bool(chunk.message.response_metadata.get("stop_reason"))
+
+    def _make_message_chunk_from_anthropic_event(self, event: Any, **kwargs: Any) -> Any:
+        """The base reads the count of the prompt at the end of a stream only."""
+        chunk, block = super()._make_message_chunk_from_anthropic_event(event, **kwargs)
+        if event.type == "message_start" and isinstance(chunk, AIMessageChunk):
+            chunk.response_metadata[_AT_START] = _prompt_usage(event.message.usage)
+        return chunk, block
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        started: UsageMetadata | None = None
+        for chunk in super()._stream(*args, **kwargs):
+            started = _counted(chunk, started)
+            yield chunk
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        started: UsageMetadata | None = None
+        async for chunk in super()._astream(*args, **kwargs):
+            started = _counted(chunk, started)
+            yield chunk
+
+
+def _prompt_usage(usage: Any) -> UsageMetadata:
+    """Of the prompt, as LangChain counts: what was read from the cache and written to it is part of it."""
+    read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    total = (usage.input_tokens or 0) + read + written
+    return UsageMetadata(
+        input_tokens=total, output_tokens=0, total_tokens=total, input_token_details={"cache_read": read, "cache_creation": written}
+    )
+
+
+def _counted(chunk: ChatGenerationChunk, started: UsageMetadata | None) -> UsageMetadata | None:
+    """What the host counted when it began, to be handed on; put into the chunk that reports usage without it."""
+    message = chunk.message
+    started = message.response_metadata.pop(_AT_START, started)
+    last = message.usage_metadata if isinstance(message, AIMessageChunk) else None
+    if last and started and last["input_tokens"] < started["input_tokens"]:
+        total = started["input_tokens"] + last["output_tokens"]
+        whole: UsageMetadata = {**last, **started, "output_tokens": last["output_tokens"], "total_tokens": total}
+        message.usage_metadata = whole  # type: ignore[attr-defined]
+    return started
 
 
 def claude(settings: Settings, row: Row) -> Claude:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -19,16 +20,19 @@ _WORDINGS: dict[ModelErrorKind, tuple[str, ...]] = {
     "quota": (
         "exceeded_current_quota|insufficient_quota|insufficient_user_quota|exceeded your current quota|quota exhausted",
         "insufficient[ _]balance|insufficient[ _]credits?|credit balance is too low|billing_not_active",
-        "account .{0,40}(suspended|in arrears)",
+        "account .{0,40}(suspended|in arrears)|billing[ _]hard[ _]limit|key limit exceeded|access_terminated",
+        "usage limits?.{0,20}(billing|access|regain)|specified api usage limit|额度|余额不足|欠费",
     ),
     "overflow": (
         "context_length_exceeded|exceeded model token limit|maximum context length|context window|context[ _]size|context length",
-        "prompt is too long|input is too long|input token count.{0,40}exceeds|input tokens exceed|maximum prompt length",
-        "reduce the length of the (messages|prompt|input)|max_model_len|longer than the model's context|request_too_large",
-        "exceeds? the (model's )?max(imum)? (input|sequence|token)",
+        "(prompt|input) is too long|input token count.{0,40}exceeds|input tokens exceed|maximum (prompt|model) length|context limit",
+        "reduce the length of the (messages|prompt|input)|max_model_len|longer than the (model's )?context|request_too_large",
+        "exceeds? the (model's )?max(imum)? (input|sequence|token)|token length too long|range of input length",
+        "more than max tokens allowed|`?max_new_tokens`? must be <=",
     ),
     "overloaded": (r"engine_overloaded|\boverloaded|insufficient_system_resource|at capacity|server is busy",),
     "content_filter": (
+        "content blocked",
         "content_filter|content[ _]policy|content management policy|high risk|inappropriate content|flagged|data_inspection_failed",
     ),
     "auth": ("invalid_authentication|incorrect_api_key|invalid_api_key|invalid api key|authentication_error|permission_denied",),
@@ -37,13 +41,16 @@ _WORDINGS: dict[ModelErrorKind, tuple[str, ...]] = {
 _KINDS = {kind: re.compile("|".join(wordings), re.IGNORECASE) for kind, wordings in _WORDINGS.items()}
 _RATE_WORDS = re.compile(r"per (minute|day|second)|\b[rt]p[md]\b|rate_limit|rate limit", re.IGNORECASE)
 _NOBODY = re.compile(r"connection refused|all connection attempts failed|name or service not known|name resolution", re.IGNORECASE)
-_WAIT = re.compile(r"(?:try again|retry)\s+(?:after|in)\s+(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|s)?", re.IGNORECASE)
+_WAIT = re.compile(r"(?:try again|retry)\s+(?:after|in)\s+((?:\d+(?:\.\d+)?\s*(?:ms|hours?|h|min\w*|m|s\w*)?\s*)+)", re.IGNORECASE)
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)?", re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _WINDOW = (
     re.compile(r"token limit:?\s*(\d{4,})", re.IGNORECASE),
     re.compile(r"maximum (?:context|prompt) length (?:is|of)\s*(\d{4,})", re.IGNORECASE),
     re.compile(r"context (?:window|length|size)[^.\d]{0,40}?\(?(\d{4,})", re.IGNORECASE),
-    re.compile(r">\s*(\d{4,})\s*maximum", re.IGNORECASE),
-    re.compile(r"max_model_len[^\d]{0,12}(\d{4,})", re.IGNORECASE),
+    re.compile(r"(?:>|must be <=)\s*(\d{4,})", re.IGNORECASE),
+    re.compile(r"(?:max_model_len|maximum model length)[^\d]{0,12}(\d{4,})", re.IGNORECASE),
+    re.compile(r"limit (?:of|is) (\d{4,})|tokens allowed \((\d{4,})\)|input length should be \[\d+, ?(\d{4,})\]", re.IGNORECASE),
 )
 
 
@@ -136,16 +143,16 @@ def _retry_after_s(headers: Mapping[str, str], message: str) -> float | None:
         seconds = _number(after)
         return seconds if seconds is not None else _until(after)
     if found := _WAIT.search(message):
-        unit = (found[2] or "s").lower()
-        return float(found[1]) * (0.001 if unit == "ms" else 60 if unit.startswith("m") else 1)
+        return sum(float(number) * _SECONDS[unit.lower()] for number, unit in _SPAN.findall(found[1]))
     return None
 
 
 def _number(text: str, *, scale: float = 1.0) -> float | None:
     try:
-        return max(0.0, float(text) * scale)
+        number = float(text) * scale
     except ValueError:
         return None
+    return max(0.0, number) if math.isfinite(number) else None
 
 
 def _until(date: str) -> float | None:
@@ -157,7 +164,7 @@ def _until(date: str) -> float | None:
 
 def _window(message: str) -> int | None:
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", message)
-    return next((int(found[1]) for pattern in _WINDOW if (found := pattern.search(plain))), None)
+    return next((int(found[found.lastindex or 1]) for pattern in _WINDOW if (found := pattern.search(plain))), None)
 
 
 def _line(text: str, secret: str) -> str:

@@ -113,6 +113,7 @@ _CONTROL = re.compile(
     r"\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"  # nothing to see, but read by a model
 )
 _SNIFF_BYTES = 65_536
+_LATIN = frozenset({"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"})
 
 
 def _decode(data: bytes, charset: str, hint: str) -> str:
@@ -120,12 +121,18 @@ def _decode(data: bytes, charset: str, hint: str) -> str:
         if data.startswith(mark):
             return _textual(data[len(mark) :].decode(codec, "replace"), hint)
     declared = charset or _declared(data)
+    if charset.lower() in _LATIN and (own := _declared(data)) and _strictly(data, own) is not None:
+        declared = own  # servers say Latin-1 of whatever they hold; a page knows better
     if declared.lower().startswith(("iso-2022", "hz", "utf-7")):  # these look like ASCII
         text = _strictly(data, declared)
         if text is not None:
             return _textual(text, hint)
     if b"\0" in data[:_SNIFF_BYTES]:
-        return _textual(data.decode(_utf16(data, hint), "replace"), hint)
+        if re.fullmatch(r"utf-?(?:16|32)-?[bl]e", charset, re.IGNORECASE) and (text := _strictly(data, charset)) is not None:
+            return _textual(text, hint)  # where there are no Latin letters, nothing else tells
+        if data.count(0) * 50 > len(data):
+            return _textual(data.decode(_utf16(data, hint), "replace"), hint)
+        data = data.replace(b"\0", b"")  # a few, as browsers do
     # Text that is valid UTF-8 is UTF-8, whatever it was declared as.
     text = _strictly(data, "utf-8") or _nearly_utf8(data)
     if text is None and declared:
@@ -140,7 +147,7 @@ def _declared(data: bytes) -> str:
 
 def _strictly(data: bytes, codec: str) -> str | None:
     # Browsers read Latin-1 and ASCII as their superset, cp1252.
-    codec = "cp1252" if codec.lower() in {"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"} else codec
+    codec = "cp1252" if codec.lower() in _LATIN else codec
     try:
         text = data.decode(codec)
     except (LookupError, ValueError):

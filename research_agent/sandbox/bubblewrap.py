@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from research_agent.sandbox import seccomp
-from research_agent.sandbox.watch import Limits, Ran, Survey, changed, clipped, tidied, watch
+from research_agent.sandbox.watch import Limits, Ran, Survey, changed, clipped, ended_by, tidied, watch
 
 _NOBODY = 65534
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -91,8 +91,7 @@ async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
     if status and not stdout and re.fullmatch(r"(?:bwrap|setpriv|prlimit): .*\n", stderr):
         raise SandboxFailed(f"the sandbox could not be set up: {stderr.strip()}")
     status = status if status >= 0 else 128 - status
-    if not stopped and status == 128 + 24:
-        stopped = f"its {limits.cpu_s} s of CPU time were used up"
+    stopped = stopped or ended_by(status, limits)
     after = await asyncio.to_thread(tidied, folder)
     return Ran(
         status=status, stdout=stdout, stderr=stderr, stopped=stopped, files=changed(before, after), seconds=time.monotonic() - started
@@ -148,9 +147,10 @@ def _command(*, folder: Path | None, code_fd: int | None, rules_fd: int | None, 
     ]
     powerless = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY), "--cap-drop", "ALL", "--disable-userns"]
     powerless += ["--seccomp", str(rules_fd)] if rules_fd is not None and seccomp.program() else []
+    closed = ["--remount-ro", "/proc"]  # by the innermost: whoever makes a user namespace writes there
     bwrap = ["bwrap", *apart, "--hostname", "sandbox"]
     if os.getuid() != 0:
-        return [*bwrap, *powerless, *view, "--", *limited]
+        return [*bwrap, *powerless, *view, *closed, "--", *limited]
     nobody = [
         "setpriv",
         f"--reuid={_NOBODY}",
@@ -160,7 +160,7 @@ def _command(*, folder: Path | None, code_fd: int | None, rules_fd: int | None, 
         "--bounding-set=-all",
         "--inh-caps=-all",
     ]
-    inner = ["bwrap", "--die-with-parent", *powerless, "--dev-bind", "/", "/", *(["--chdir", _WORKSPACE] if folder else [])]
+    inner = ["bwrap", "--die-with-parent", *powerless, "--dev-bind", "/", "/", *closed, *(["--chdir", _WORKSPACE] if folder else [])]
     return [*bwrap, *view, "--", *nobody, "--", *inner, "--", *limited]
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from research_agent.sandbox.watch import Limits, Ran, changed, clipped, tidied, tree, watch
+from research_agent.sandbox.watch import Limits, Ran, changed, clipped, ended_by, tidied, tree, watch
 
 _PR_SET_PDEATHSIG = 1
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -67,8 +67,7 @@ async def run(code: str, folder: Path, limits: Limits | None = None) -> Ran:
         stdout, stderr, status = await output
     after = await asyncio.to_thread(tidied, folder)
     status = status if status >= 0 else 128 - status
-    if not stopped and status == 128 + signal.SIGXCPU:
-        stopped = f"its {limits.cpu_s} s of CPU time were used up"
+    stopped = stopped or ended_by(status, limits)
     files, seconds = changed(before, after), time.monotonic() - started
     return Ran(status=status, stdout=stdout, stderr=stderr, stopped=stopped, files=files, seconds=seconds)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import signal
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _WATCH_S = 0.2
+_SHARED = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+) +/(?:dev/zero|memfd:|SYSV)", re.MULTILINE)
 
 Files = dict[str, tuple[int, int]]
 """Size and time of change of regular files, by their path in the folder. Links are not followed, out of it or anywhere."""
@@ -108,6 +111,15 @@ def changed(before: Survey, after: Survey) -> tuple[str, ...]:
     return tuple(sorted(name for name in new if not any(part.startswith(".") for part in name.split(os.sep))))
 
 
+def ended_by(status: int, limits: Limits) -> str:
+    """The limit of the kernel's that a status tells of; empty if it tells of none."""
+    if status == 128 + signal.SIGXCPU:
+        return f"its {limits.cpu_s} s of CPU time were used up"
+    if status == 128 + signal.SIGKILL:
+        return f"it was killed: after its {limits.cpu_s} s of CPU time, for want of memory on the machine, or by itself"
+    return ""
+
+
 async def watch(pid: int, output: asyncio.Future[tuple[str, str, int]], folder: Path, before: Survey, limits: Limits) -> str:
     """Waits for the end. Returns the limit that was reached, if one was, of those that the kernel does not keep for us."""
     deadline = time.monotonic() + limits.wall_s
@@ -132,7 +144,7 @@ def _reached(pid: int, folder: Path, before: Survey, limits: Limits) -> str:
         return f"its folders lie more than {MAX_DEPTH} deep"
     if now.closed:
         return "it closed a folder, so that nobody sees what is in it"
-    if sum(map(_resident_bytes, processes)) > limits.memory_mb * 2**20:
+    if sum(map(_resident_bytes, processes)) + _shared_bytes(processes) > limits.memory_mb * 2**20:
         return f"its processes take more than {limits.memory_mb} MB together"
     if len(processes) > limits.processes + _OUR_PROCESSES:
         return f"it started more than {limits.processes} processes"
@@ -156,11 +168,25 @@ def tree(pid: int) -> Iterator[int]:
 
 
 def _resident_bytes(pid: int) -> int:
-    """One that ends while we look counts nothing."""
+    """Without what is shared. One that ends while we look counts nothing."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        told = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
+    return 1024 * sum(int(kb) for kb in re.findall(r"^Rss(?:Anon|File):\s*(\d+) kB$", told, re.MULTILINE))
+
+
+def _shared_bytes(pids: Iterable[int]) -> int:
+    """Of memory shared without a file, each once: its pages are there even where nobody's page table holds them any more."""
+    held: dict[str, int] = {}
+    for pid in pids:
+        try:
+            told = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        for first, last, inode in _SHARED.findall(told):
+            held[inode] = max(held.get(inode, 0), int(last, 16) - int(first, 16))
+    return sum(held.values())
 
 
 def _unlinked_bytes(pids: Iterable[int], folder: Path) -> int:

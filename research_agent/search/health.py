@@ -14,11 +14,13 @@ from itertools import zip_longest
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from research_agent.graphs.ports import Document
-from research_agent.search.provider import Provider, SearchFailed
+from research_agent.search.provider import FOLDER, Provider, SearchFailed, pages
+from research_agent.visible import one_line
 
 FIRST_REST_S = 30.0
 LONGEST_REST_S = 900.0
 FAILURES_BEFORE_REST = 3
+LONGEST_SEARCH_S = 60.0
 LONGEST_WAIT_S = 45.0
 """If all rest, the first to be back is waited for, this long at most."""
 
@@ -48,7 +50,6 @@ class _Health:
 
 @dataclass(slots=True)
 class _Tally:
-    documents: list[list[Document]] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -74,32 +75,34 @@ class Providers:
         await self._wait_if_all_rest()
         tally = _Tally()
         if self._merge:
-            await asyncio.gather(*(self._ask(health, query, limit, tally) for health in self._all))
+            lists = await asyncio.gather(*(self._ask(health, query, limit, tally) for health in self._all))
         else:
+            lists = []
             for health in self._all:
-                await self._ask(health, query, limit, tally)
-                if tally.documents:
+                lists.append(await self._ask(health, query, limit, tally))
+                if lists[-1]:
                     break
-        merged = (document for row in zip_longest(*tally.documents) for document in row if document is not None)
+        merged = (document for row in zip_longest(*lists) for document in row if document is not None)
         return Found(tuple(distinct(merged)[:limit]), tuple(tally.silent), tuple(tally.failed))
 
-    async def _ask(self, health: _Health, query: str, limit: int, tally: _Tally) -> None:
+    async def _ask(self, health: _Health, query: str, limit: int, tally: _Tally) -> Sequence[Document]:
         name = health.provider.name
         async with health.places:
             if resting := self._resting(health):
                 tally.failed.append(f"{name}: {resting}")
-                return
+                return ()
             try:
-                documents = await health.provider.search(query, limit=limit)
+                documents = await _searched(health.provider, query, limit)
             except SearchFailed as error:
                 self._failed(health, error)
                 tally.failed.append(f"{name}: {error}")
-                return
+                return ()
         health.in_a_row = 0
-        if documents:
-            tally.documents.append(documents)
-        else:
+        if name != FOLDER:  # only the folder's results are files
+            documents = pages(documents)
+        if not documents:
             tally.silent.append(name)
+        return documents
 
     def _resting(self, health: _Health) -> str:
         """Why it is not asked now; empty if it is. Looked at when its turn has come: those before may have met the limit."""
@@ -125,6 +128,19 @@ class Providers:
         usable = [health.rests_until_s - self._clock() for health in self._all if not health.refused]
         if usable and 0 < min(usable) <= LONGEST_WAIT_S:
             await self._sleep(min(usable))
+
+
+async def _searched(provider: Provider, query: str, limit: int) -> list[Document]:
+    """Raises SearchFailed, whatever went wrong there: a provider may be anyone's, and its fault must not cost the others' results."""
+    try:
+        async with asyncio.timeout(LONGEST_SEARCH_S):
+            return await provider.search(query, limit=limit)
+    except SearchFailed:
+        raise
+    except TimeoutError as error:
+        raise SearchFailed(f"no answer in {LONGEST_SEARCH_S:g} s") from error
+    except Exception as error:
+        raise SearchFailed(one_line(f"{type(error).__name__}: {error}", 200)) from error
 
 
 def distinct(documents: Iterable[Document]) -> list[Document]:

@@ -33,6 +33,8 @@ class Provider(Protocol):
         ...
 
 
+FOLDER = "folder"
+"""The one provider whose addresses are paths."""
 MAX_SNIPPET_CHARS, MAX_TITLE_CHARS, MAX_URL_CHARS, MAX_DATE_CHARS = 4_000, 300, 2_000, 40
 
 

@@ -78,6 +78,9 @@ ESCAPES: tuple[Escape, ...] = (
     _no("network", "a packet socket", "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)"),
     _no("network", "netlink", "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"),
     _no("network", "a virtual machine's host (vsock)", "import socket; socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)"),
+    _no("network", "this machine by IPv6", "import socket; socket.create_connection(('::1', {port}), 2)"),
+    _no("network", "this machine by no address", "import socket; socket.create_connection(('0.0.0.0', {port}), 2)"),
+    _no("network", "the kernel's ciphers", "import socket; socket.socket(38, socket.SOCK_SEQPACKET, 0)"),
     # files
     _no("files", "a file beside the workspace", "print(open('{secret}').read())"),
     _no("files", "a file by a way up", "print(open('/workspace/../{secret}').read())"),
@@ -101,8 +104,19 @@ ESCAPES: tuple[Escape, ...] = (
     _no("/proc", "a way out by its own root", "print(open('/proc/self/root/../../{secret}').read())"),
     _no("/proc", "kernel settings", "open('/proc/sys/kernel/core_pattern', 'w').write('|/tmp/x')"),
     _no("/proc", "sysrq", "open('/proc/sysrq-trigger', 'w').write('h')"),
+    _no("/proc", "its place before the out-of-memory killer", "open('/proc/self/oom_score_adj', 'w').write('1000')"),
+    _no("/proc", "the user map of its namespace", "open('/proc/self/uid_map', 'w').write('0 0 1')"),
+    _no("/proc", "the launcher's name", "open('/proc/1/comm', 'w').write('x')"),
+    _no("/proc", "its own memory, past the page's rights", "open('/proc/self/mem', 'r+b')"),
+    _no("/proc", "the kernel's log", "open('/proc/kmsg', 'rb').read(1)"),
     _no("/sys", "the kernel's objects", "import os; os.listdir('/sys/kernel')"),
     _no("/sys", "control groups", "import os; os.listdir('/sys/fs/cgroup')"),
+    _no("/sys", "the machine's serial number", "print(open('/sys/class/dmi/id/product_uuid').read())"),
+    _no("files", "the machine's id", "print(open('/etc/machine-id').read())"),
+    _no("files", "a program out of memory", _LIBC + "os.memfd_create('x')"),
+    _no("files", "writing again where it may only read", _LIBC + _MACHINE + "call(165 if x86 else 40, 0, b'/', 0, 0x1020, 0)"),
+    _no("files", "the same by the newer call", _LIBC + "call(442, -100, b'/', 0x8000, (ctypes.c_uint64 * 4)(0, 1, 0, 0), 32)"),
+    _no("files", "a tree of mounts taken along", _LIBC + "call(428, -100, b'/', 1)"),
     # devices
     _no(
         "devices", "the disks", "import glob; found = glob.glob('/dev/sd*') + glob.glob('/dev/vd*') + glob.glob('/dev/nvme*'); assert found"
@@ -124,6 +138,24 @@ ESCAPES: tuple[Escape, ...] = (
     _no("rights", "a mount by the program", "import subprocess; subprocess.run(['mount', '-t', 'tmpfs', 'x', '/tmp'], check=True)"),
     _no("rights", "a new user namespace", "import subprocess; subprocess.run(['unshare', '-Ur', 'true'], check=True)"),
     _no("rights", "a namespace by clone", _LIBC + _MACHINE + "call(56 if x86 else 220, 0x10000000 | 17, 0, 0, 0, 0) == 0 and os._exit(0)"),
+    _no(
+        "rights",
+        "a namespace by clone3",
+        _LIBC + "call(435, (ctypes.c_uint64 * 11)(0x20000000, 0, 0, 0, 17), 88) == 0 and os._exit(0)",
+    ),
+    _no(
+        "rights",
+        "the right to new rights",
+        _LIBC + "if libc.prctl(38, 0, 0, 0, 0) or libc.prctl(47, 2, 21, 0, 0): raise OSError('refused')",
+    ),
+    _no(
+        "rights",
+        "a set-uid copy",
+        "import os, shutil, subprocess; shutil.copy('/usr/bin/id', 'id'); os.chmod('id', 0o6755)\n"
+        "if subprocess.check_output(['./id', '-u']) == subprocess.check_output(['/usr/bin/id', '-u']): raise OSError('the same')",
+    ),
+    _no("rights", "a place before all others", "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"),
+    _no("rights", "the clock", "import time; time.clock_settime(time.CLOCK_REALTIME, 0)"),
     _no("rights", "another sandbox", "import subprocess; subprocess.run(['bwrap', '--ro-bind', '/', '/', 'true'], check=True)"),
     _no("rights", "a new root", "import os; os.chroot('/tmp')"),
     _no("rights", "tracing its parent", _LIBC + _MACHINE + "call(101 if x86 else 117, 16, os.getppid(), 0, 0)"),
@@ -145,6 +177,14 @@ ESCAPES: tuple[Escape, ...] = (
         "signals",
         "not to be ended",
         "import signal, time\nfor s in (15, 2, 1, 24): signal.signal(s, signal.SIG_IGN)\nwhile True: time.sleep(1)",
+        r"took longer than 1\.5 s",
+        1.5,
+    ),
+    _ends("signals", "stopping itself", "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", r"took longer than 1\.5 s", 1.5),
+    _ends(
+        "signals",
+        "stopping its parent",
+        "import os, signal, time; os.kill(os.getppid(), signal.SIGSTOP); time.sleep(60)",
         r"took longer than 1\.5 s",
         1.5,
     ),
@@ -178,6 +218,20 @@ ESCAPES: tuple[Escape, ...] = (
     ),
     _ends("memory", "by the scratch folder", "for n in range(20): open(f'/tmp/{{n}}', 'wb').write(bytes(7_000_000))", "No space left"),
     _ends("memory", "by shared memory", "for n in range(20): open(f'/dev/shm/{{n}}', 'wb').write(bytes(7_000_000))", "No space left"),
+    _no("memory", "System V's shared memory", _LIBC + _MACHINE + "call(29 if x86 else 194, 0, 2**25, 0o1600)"),
+    _no(
+        "memory", "large buffers of sockets", "import socket; socket.socketpair()[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**24)"
+    ),
+    _ends(
+        "memory",
+        "by shared pages whose writers are gone",
+        "import mmap, os, time\nheld = mmap.mmap(-1, 110 * 2**20), mmap.mmap(-1, 110 * 2**20)\n"
+        "for shared in held:\n    if os.fork() == 0:\n        shared.write(bytes(110 * 2**20)); os._exit(0)\n    os.wait()\n"
+        "if os.fork() == 0: time.sleep(30)\n"
+        "for shared in held: shared.close()\n"
+        "held = mmap.mmap(-1, 110 * 2**20), mmap.mmap(-1, 110 * 2**20)\ntime.sleep(30)",
+        "its processes take more than 400 MB together",
+    ),
     _ends(
         "memory",
         "deep recursion",
@@ -185,6 +239,13 @@ ESCAPES: tuple[Escape, ...] = (
         r"MemoryError|signal|Segmentation|^$|used up",
     ),
     _ends("time", "a busy loop", "while True: pass", r"its 1 s of CPU time were used up"),
+    _ends(
+        "time",
+        "deaf to the end of its time",
+        "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
+        "used up|took longer|CPU time",
+        5,
+    ),
     _ends("time", "a sleep", "import time; time.sleep(600)", r"took longer than 1 s", 1),
     _ends("time", "a number too large to compute", "print(9 ** 9 ** 9)", r"used up|MemoryError|took longer", 4),
     # disk

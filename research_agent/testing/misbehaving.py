@@ -274,7 +274,67 @@ CASES: tuple[Case, ...] = (
         page(_html("Moved", "<p>Redirecting</p>", "<meta http-equiv='refresh' content='0; url=/fine'>")),
     ),
     _fails("/empty", "200 without a body", "no readable text", page("")),
+    _fails(
+        "/soft-404-ru",
+        "Page not found in Russian, HTTP 200",
+        "soft 404",
+        page(_html("Страница не найдена", "<h1>Страница не найдена</h1><p>Такой страницы на сайте нет.</p>")),
+    ),
+    _fails(
+        "/soft-404-ja",
+        "Page not found in Japanese, HTTP 200",
+        "soft 404",
+        page(_html("404", "<h1>ページが見つかりません</h1><p>お探しのページは移動または削除されました。</p>")),
+    ),
+    _fails(
+        "/login-fr",
+        "a login form in French",
+        "login page",
+        page(_html("Connexion", "<form><label>Mot de passe</label><input type='password' name=p><button>Se connecter</button></form>")),
+    ),
+    _fails(
+        "/paywall",
+        "a teaser above a paywall",
+        "paywall",
+        page(_html("Tides", "<h1>How high is the tide?</h1><p>Subscribe to continue reading. Already a subscriber? Log in.</p>")),
+    ),
+    _fails(
+        "/partners",
+        "a consent wall of other words",
+        "consent wall",
+        page(_html("Privacy", "<p>We and our 842 partners store information on a device, such as cookies.</p><button>Accept</button>")),
+    ),
+    _fails("/age", "asks how old its reader is", "age gate", page(_html("Wine", "<h1>Are you over 18?</h1><button>Yes</button>"))),
+    _fails(
+        "/500-200",
+        "500 in its text, HTTP 200",
+        "error page",
+        page(_html("Error", "<h1>500 Internal Server Error</h1><p>nginx/1.22</p>")),
+    ),
+    _fails("/database", "a plain line of its own failure, HTTP 200", "error page", page("Error establishing a database connection")),
+    _fails("/206", "a part of the page, unasked", "a part of the page only", page(ARTICLE, "206 Partial Content")),
+    _fails(
+        "/js-forward",
+        "a page that forwards by script",
+        "forward to /fine",
+        page(_html("Moved", "<p>Redirecting...</p><script>window.location.replace('/fine')</script>")),
+    ),
+    _fails(
+        "/forward-2",
+        "meta refresh, its attributes the other way round",
+        "forward to /fine",
+        page(_html("Moved", "<p>Moved</p>", "<meta content='0; url=/fine' http-equiv=refresh>")),
+    ),
+    _fails(
+        "/frames",
+        "a frameset",
+        "frames around other pages: /nav, /fine",
+        page("<html><head><title>Site</title></head><frameset cols='20%,80%'><frame src=/nav><frame src=/fine></frameset></html>"),
+    ),
+    _fails("/frame", "a page in a page", "frames around other pages: /fine", page(_html("Site", "<iframe src='/fine'></iframe>"))),
     # bodies
+    _reads("/gzip-padded", "gzip with zeros behind it", FACT, page(gzip.compress(ARTICLE.encode()) + bytes(64), Content_Encoding="gzip")),
+    _reads("/encoding-none", "an encoding that is none", FACT, page(ARTICLE, Content_Encoding="UTF-8")),
     _fails(
         "/bomb", "a gzip bomb: 10 KB that unpack to 10 MB", "larger than", page(gzip.compress(b"0" * 10_000_000), Content_Encoding="gzip")
     ),
@@ -335,6 +395,25 @@ CASES: tuple[Case, ...] = (
         "Café de la Marée à Saint-Malo",
         page(_html("Café", "<p>Café de la Marée à Saint-Malo, ouvert l'été seulement.</p>").encode("latin-1")),
     ),
+    _reads(
+        "/charset-2",
+        "windows-1251 that its server calls Latin-1",
+        "двенадцать метров",
+        page(
+            _html("Прилив", "<p>Прилив поднимается на двенадцать метров.</p>", "<meta charset='windows-1251'>").encode("cp1251"),
+            Content_Type="text/html; charset=iso-8859-1",
+        ),
+    ),
+    _reads(
+        "/utf-16-ja",
+        "UTF-16 without a mark and without a Latin letter",
+        "春分に一二メートル",
+        page(
+            "潮は春分に一二メートルも上がる。水門なしで耐えられる港は一つもない。".encode("utf-16-le"),
+            Content_Type="text/plain; charset=utf-16le",
+        ),
+    ),
+    _reads("/nuls", "NULs in the text", FACT, page(ARTICLE.replace("Saint-Malo", "Saint\0-Malo\0"))),
     _reads("/utf-16", "UTF-16 without a word of it", FACT, page(ARTICLE.encode("utf-16"), Content_Type="text/html")),
     _reads(
         "/data.json",
@@ -354,6 +433,7 @@ CASES: tuple[Case, ...] = (
     # robots.txt
     _fails("/private/x", "robots.txt forbids it", "robots.txt of site.test asks us not to", page(ARTICLE)),
     _fails("/print?page=1", "robots.txt forbids it by a pattern", "robots.txt", page(ARTICLE)),
+    _reads("/any", "robots.txt leads to itself", FACT, page(ARTICLE), host="ring.test"),
     _fails("/any", "robots.txt answers 503", "robots.txt cannot be had", page(ARTICLE), host="down.test"),
 )
 

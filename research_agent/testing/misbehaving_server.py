@@ -98,6 +98,9 @@ class MisbehavingServer:
         return Client(allow_hosts=hosts, max_bytes=max_bytes, timeout_s=timeout_s, resolver=resolver)
 
     def serve(self, exchange: Exchange) -> None:
+        if exchange.path == "/robots.txt" and exchange.host == "ring.test":
+            exchange.answer("", "302 Found", Location="/robots.txt")
+            return
         if exchange.path == "/robots.txt":
             down = exchange.host == "down.test"
             exchange.answer(_ROBOTS, "503 Service Unavailable" if down else "200 OK", Content_Type="text/plain", Retry_After="60")

@@ -77,7 +77,7 @@ async def _fetch(fetcher: Fetcher, read: Read, draw: Draw | None, url: str) -> D
         answer = await fetcher.get(url)
     except (Refused, FetchFailed) as error:
         raise ToolException(f"not fetched: {error}") from error
-    if not 200 <= answer.status < 300:
+    if not 200 <= answer.status < 300 or answer.status == 206:
         raise ToolException(_http_error(answer))
     page, barred = await _page(answer, read, url)
     if barred == SHELL:
@@ -99,7 +99,7 @@ async def _page(answer: Fetched, read: Read, url: str) -> tuple[Page | None, str
         if b"<script" in answer.body.lower():
             return None, SHELL
         raise ToolException(f"{answer.url} answered, but has no readable text") from error
-    return page, barrier(answer, asked=url, title=page.title, text=page.text) if page.kind == "html" else ""
+    return page, barrier(answer, asked=url, title=page.title, text=page.text) if "html" in (page.kind, answer.content_type[-4:]) else ""
 
 
 async def _drawn(answer: Fetched, read: Read, draw: Draw | None, url: str) -> tuple[Page | None, str]:
@@ -129,4 +129,6 @@ def _http_error(answer: Fetched) -> str:
         wait = answer.headers.get("retry-after", "")
         later = f", to be tried again after {wait[:40]}" if wait else ""
         return f"the site turns us away ({said}{later}); look for the same facts elsewhere: {answer.url}"
+    if answer.status == 206:
+        return f"the site sent a part of the page only ({said}), though the whole was asked for: {answer.url}"
     return f"the site answered with an error ({said}): {answer.url}"

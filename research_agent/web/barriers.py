@@ -15,6 +15,7 @@ SHELL = "an empty shell: the page is drawn by scripts"
 HEAD_BYTES = 300_000
 FEW_WORDS = 250
 VERY_FEW_WORDS = 60
+ALMOST_NO_WORDS = 15
 
 # What only a challenge has: many guards load something of theirs on every page they let through.
 _CHALLENGES = (
@@ -49,8 +50,19 @@ _CAPTCHA_BOX = re.compile(r"""class=["'][^"']*\b(?:g-recaptcha|h-captcha|cf-turn
 _CONSENT = re.compile(
     r"before you continue to|we (?:value|respect|care about) your privacy|accept (?:all )?(?:cookies|and continue)|accept all|reject all"
     r"|manage (?:cookies|preferences|choices|settings)|consent to (?:the use of )?cookies|we (?:and our partners )?use cookies"
-    r"|cookie (?:settings|policy)"
-    r"|wir (?:verwenden|nutzen) cookies|alle akzeptieren|tout accepter|nous utilisons des cookies|aceptar todo",
+    r"|cookie (?:settings|policy)|cookies on your device|information on a device|your privacy matters|our (?:\d+ )?partners|consent choices"
+    r"|manage your (?:choices|settings|preferences|cookies)|(?:wir|nutzen|verwenden)[^.\n]{0,20} cookies|alle akzeptieren"
+    r"|cookies (?:zu|akzeptieren)|zustimmen|stimmen sie|tout accepter|nous utilisons des cookies|param[ée]trer|accepter les cookies"
+    r"|aceptar (?:todo|cookies)|utilizamos cookies|accetta (?:tutti|i cookie)|utilizziamo (?:i )?cookie|принять все|файлы cookie",
+    re.IGNORECASE,
+)
+_AGE = re.compile(
+    r"(?:are you|verify that you are|confirm (?:that )?you are|you must be)[^.?!\n]{0,20}\b(?:18|21)\b|age verification", re.IGNORECASE
+)
+_PAYWALL = re.compile(
+    r"(?:subscribe|sign up|register|log in)(?: now)? to (?:continue|keep|read)|already (?:a )?subscribe[rd]"
+    r"|(?:for|to) (?:paying |our )?subscribers only|subscriber[- ]only|(?:unlock|read) (?:this|the full) (?:article|story)"
+    r"|free articles? (?:left|this month)|nur f(?:ü|ue)r abonnenten|r[ée]serv[ée] (?:aux|à nos) abonn[ée]s|только для подписчиков",
     re.IGNORECASE,
 )
 _CONSENT_HOST = re.compile(r"^(?:consent|guce|cmp)\.|^consent[.-]")
@@ -70,13 +82,31 @@ _SHELL = re.compile(
     re.IGNORECASE,
 )
 _SCRIPT = re.compile(r"<script\b", re.IGNORECASE)
-_FORWARD = re.compile(r"""<meta[^>]{0,200}http-equiv=["']?refresh["']?[^>]{0,200}url=\s*["']?([^"'>\s]{1,500})""", re.IGNORECASE)
+_FORWARD = re.compile(
+    r"""<meta(?=[^>]{0,600}http-equiv=["']?refresh\b)[^>]{0,300}\burl=\s*(?:["']|&quot;|&\#39;)?([^"'>\s&;]{1,500})""", re.IGNORECASE
+)
+_SCRIPTED_FORWARD = re.compile(
+    r"""\blocation(?:\.href)?\s*=\s*["']([^"'\s]{1,500})["']|\blocation\.(?:replace|assign)\(\s*["']([^"'\s]{1,500})["']"""
+)
+_FRAMES = re.compile(r"""<i?frame\b(?![^>]{0,300}display:\s*none)[^>]{0,500}?\bsrc=\s*["']?([^"'>\s]{1,500})""", re.IGNORECASE)
+_FRAMESET = re.compile(r"<frameset\b", re.IGNORECASE)
+_BROKEN = re.compile(
+    r"(?:^|\b(?:error|http)\W{0,3})50[0234]\b|internal server error|bad gateway|gateway time-?out"
+    r"|service (?:is )?(?:temporarily )?unavailable"
+    r"|error establishing a database connection|(?:scheduled|under|down for) maintenance|we(?:'|’)?ll be back (?:soon|shortly)"
+    r"|application error: a (?:client|server)-side exception|fatal error: |apache2? \w+ default page|welcome to nginx!|^\W*it works!\W*$"
+    r"|(?:something|an error) (?:went wrong|has occurred)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _GONE = re.compile(
     r"\b404\b|(?:page|article|document|content|file|product|url|site|item|story|resource)[^.!?\n]{0,40}"
     r"(?:not (?:be )?found|(?:does ?n[o'’]t|no longer) exists?|(?:is |has been |was )?(?:no longer available|removed|deleted)"
     r"|(?:could|can)(?:no|n[’'])t be found)"
     r"|nothing (?:was )?found|(?:can(?:no|['’])t|could ?n(?:o|['’])t) find (?:the|that|this|what)|seite (?:wurde )?nicht gefunden"
-    r"|page (?:introuvable|non trouv)|p[áa]gina no encontrada|no such (?:page|article|file)",
+    r"|page (?:introuvable|non trouv)|p[áa]gina n(?:o|ão) (?:encontrada|existe)|pagina non (?:trovata|esiste)|no such (?:page|article|file)"
+    r"|nie znaleziono|strona nie istnieje|pagina (?:is )?niet gevonden|sidan (?:kunde inte hittas|finns inte)|sayfa bulunamadı"
+    r"|страниц[аы] не (?:найдена|существует)|сторінк\w+ не (?:знайден|існу)|页面不存在|找不到(?:页面|頁面|该页)|頁面不存在"
+    r"|ページ(?:が|は)(?:見つかり|存在しま)|お探しのページ|페이지를 찾을 수 없",
     re.IGNORECASE,
 )
 _GONE_TITLE = re.compile(
@@ -105,14 +135,27 @@ def barrier(answer: Fetched, *, asked: str, title: str, text: str) -> str:
         return "a page that says that there is no such page, though its status says otherwise (a soft 404)"
     if words < FEW_WORDS and len(set(map(str.lower, _CONSENT.findall(told)))) >= 2:
         return "a consent wall: the site shows its content only to who accepts its cookies"
-    if words < FEW_WORDS and _PASSWORD.search(source) and _LOGIN.search(told):
+    if _PASSWORD.search(source) and (words < VERY_FEW_WORDS // 2 or (words < FEW_WORDS and _LOGIN.search(told))):
         return "a login page: the content is for who has an account"
+    if words < FEW_WORDS and len(set(map(str.lower, _PAYWALL.findall(told)))) >= (1 if words < VERY_FEW_WORDS else 2):
+        return "a paywall: the content is for who subscribes"
+    if words < VERY_FEW_WORDS // 2 and _AGE.search(told):
+        return "an age gate: the site asks how old its reader is before it shows its content"
+    if words < VERY_FEW_WORDS // 2 and _BROKEN.search(told):
+        return "an error page of the site's own, though its status says otherwise"
     if words < FEW_WORDS and _PARKED.search(told):
         return "a parked or suspended domain: whatever stood there is gone"
+    return _elsewhere(source, words) or (SHELL if _is_shell(source, text, words) else "")
+
+
+def _elsewhere(source: str, words: int) -> str:
+    """A page whose content stands at another address, which it names."""
     if words < VERY_FEW_WORDS and (forward := _FORWARD.search(source)):
         return f"nothing but a forward to {forward[1]}"
-    if _is_shell(source, text, words):
-        return SHELL
+    if words < ALMOST_NO_WORDS and (forward := _SCRIPTED_FORWARD.search(source)):
+        return f"nothing but a forward to {forward[1] or forward[2]}"
+    if words < (VERY_FEW_WORDS if _FRAMESET.search(source) else ALMOST_NO_WORDS) and (frames := _FRAMES.findall(source)):
+        return f"nothing but frames around other pages: {', '.join(dict.fromkeys(frames[:5]))}"
     return ""
 
 
@@ -152,4 +195,4 @@ def _is_shell(source: str, text: str, words: int) -> bool:
         return False
     if words < VERY_FEW_WORDS and _NEEDS_SCRIPT.search(text):
         return True
-    return words < 15 and bool(_SHELL.search(source))
+    return words < ALMOST_NO_WORDS and bool(_SHELL.search(source))

@@ -12,7 +12,7 @@ import httpx
 
 from research_agent.search.api import retry_after_s
 from research_agent.web.http_cache import HttpCache
-from research_agent.web.net import AGENT, USER_AGENT, Client, Fetched, FetchFailed, Refused, checked, follow, origin
+from research_agent.web.net import AGENT, USER_AGENT, Client, Fetched, FetchFailed, Refused, TooManyRedirects, checked, follow, origin
 from research_agent.web.robots import Robots, parse
 from research_agent.web.unpack import accepted
 
@@ -114,12 +114,18 @@ class Web:
         return host.robots
 
     async def _ask_robots(self, url: httpx.URL) -> Robots:
-        """Raises Refused and FetchFailed: a host that cannot be reached for it cannot be reached for the page either."""
+        """Raises Refused and FetchFailed: a host that cannot be reached for it cannot be reached for the page either.
+
+        One that redirects leads to nowhere that may be read is one that is not there (RFC 9309, 2.3.1.2).
+        """
 
         async def stop(target: httpx.URL) -> Fetched:
             return await self._through_cache(target, self._host(target))
 
-        answer = await follow(url, stop, most=5)
+        try:
+            answer = await follow(url, stop, most=5)
+        except (TooManyRedirects, Refused):
+            return Robots()
         if answer.status == 429 or answer.status >= 500:  # RFC 9309, 2.3.1.4: then everything is forbidden
             return Robots(closed=f"its robots.txt cannot be had now (HTTP {answer.status})")
         if answer.status != 200 or "html" in answer.content_type:

@@ -23,7 +23,7 @@ import httpcore
 import httpx
 
 from research_agent.web.addresses import closed, literal
-from research_agent.web.unpack import Broken, accepted, encodings
+from research_agent.web.unpack import Broken, accepted, encodings, named
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port to IP addresses. Raises OSError when the name has none."""
@@ -46,6 +46,10 @@ class FetchFailed(Exception):
         super().__init__(reason)
         self.passing = passing
         """Whether the same fetch may well work in a moment."""
+
+
+class TooManyRedirects(FetchFailed):
+    """They lead on and on, or around."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +245,7 @@ class Client:
 
     async def _body(self, url: httpx.URL, chunks: AsyncIterator[bytes], encoding: str) -> bytes:
         """Unpacks as it reads, never more than is allowed: a bomb does not get to go off."""
-        encoding = encoding.strip().lower()
+        encoding = named(encoding)
         if encoding not in encodings():
             raise FetchFailed(f"{url.host} sent a body in an encoding that was not asked for: {encoding[:40]}")
         body, packed = bytearray(), encodings()[encoding]()
@@ -277,7 +281,7 @@ async def follow(first: httpx.URL, one: Callable[[httpx.URL], Awaitable[Fetched]
         if answer.status not in _REDIRECTS or not location:
             return answer
         target = checked(location, base=target)
-    raise FetchFailed(f"more than {most} redirects, the last to {target}")
+    raise TooManyRedirects(f"more than {most} redirects, the last to {target}")
 
 
 def checked(url: str, *, base: httpx.URL | None = None) -> httpx.URL:

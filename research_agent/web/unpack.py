@@ -34,6 +34,10 @@ class _Plain:
         return piece[:limit]
 
 
+_GZIP_MEMBER = b"\x1f\x8b\x08"
+"""gzip may have several; what else stands behind the last one (padding, a server's newline) is not of it."""
+
+
 class _Zlib:
     def __init__(self, *modes: int) -> None:
         """`modes`: window bits to try, in this order; the first bytes tell."""
@@ -56,7 +60,7 @@ class _Zlib:
             self._unpack = zlib.decompressobj(self._modes[1])
             unpacked = self._unpack.decompress(piece, limit)
         self._begun = True
-        while self._unpack.unused_data and len(unpacked) < limit:  # gzip may have several members
+        while self._unpack.unused_data.startswith(_GZIP_MEMBER) and len(unpacked) < limit:
             rest = self._unpack.unused_data
             self._unpack = zlib.decompressobj(self._modes[0])
             unpacked += self._unpack.decompress(rest, limit - len(unpacked))
@@ -152,6 +156,15 @@ def encodings() -> dict[str, Callable[[], Unpacker]]:
         return known
     known["zstd"] = _Zstd
     return known
+
+
+_NO_ENCODING = frozenset({"", "identity", "none", "utf-8", "utf8", "binary"})
+"""What servers write where nothing is packed."""
+
+
+def named(encoding: str) -> str:
+    """A `Content-Encoding` without what means nothing."""
+    return ", ".join(name for part in encoding.split(",") if (name := part.strip().lower()) not in _NO_ENCODING)
 
 
 @functools.cache
