@@ -1,4 +1,4 @@
-"""The files that code works on, as they stood before a call: one that was cut in its middle runs again, and must not find its own traces."""
+"""The files that code works on, as they stood before a call: one that was cut runs again, and must not find its own traces."""
 
 from __future__ import annotations
 
