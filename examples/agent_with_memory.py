@@ -1,6 +1,6 @@
 """LangChain's `create_agent` with this project's memory: 60 tool calls through a window of 16,000 tokens, and nothing is lost.
 
-    pip install 'research-agent[middleware]' && python examples/agent_with_memory.py
+    pip install '.[middleware]' && python examples/agent_with_memory.py
 
 The model here is scripted, so that it runs without a key: put any chat model in its place.
 """

@@ -25,7 +25,7 @@ try:
     from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
     from langchain.agents.middleware.types import ExtendedModelResponse, PrivateStateAttr, ToolCallRequest
 except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError("TraceMemoryMiddleware needs the extra: pip install 'research-agent[middleware]'") from missing
+    raise ModuleNotFoundError("TraceMemoryMiddleware needs the extra: pip install '.[middleware]'") from missing
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AnyMessage, HumanMessage, RemoveMessage, ToolMessage

@@ -96,7 +96,7 @@ def _auto() -> Choice:
     return Choice(
         None,
         "recall ranks by words: no embedding model is on this machine "
-        "(`pip install 'research-agent[embeddings]'` and set memory.embedder to a model's name or path)",
+        "(`pip install '.[embeddings]'` and set memory.embedder to a model's name or path)",
     )
 
 
@@ -276,7 +276,7 @@ def _numbers(values: Any) -> list[float]:
 
 def _sentence_transformers(name: str, api_key: str) -> Embedder:
     if importlib.util.find_spec("sentence_transformers") is None:
-        raise EmbedderUnavailable(f"sentence-transformers:{name} needs the extra: pip install 'research-agent[embeddings]'")
+        raise EmbedderUnavailable(f"sentence-transformers:{name} needs the extra: pip install '.[embeddings]'")
     embedder = SentenceTransformers(name)
     try:
         embedder.load()

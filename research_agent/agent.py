@@ -104,10 +104,14 @@ class Agent:
 
         found = runs.find(str(run), self.config.out)
         await must_have_ended(found)
-        keep_earlier(found)
         config = self.config.model_copy(update={"question": found.read()["question"]})
         embedder = await chosen(config)
-        return await Session(found, config, on_event or _ignore, control or RunControl(), embedder).work(resumed=True, rewrite=True)
+        earlier = keep_earlier(found)
+        result = await Session(found, config, on_event or _ignore, control or RunControl(), embedder).work(resumed=True, rewrite=True)
+        if result.status == "failed":  # the report there was stands where it stood
+            for copy in earlier:
+                copy.unlink(missing_ok=True)
+        return result
 
     def fork(self, run: str | Path, *, at: int, plan: Sequence[str] = (), question: str = "", on_event: OnEvent | None = None) -> Result:
         """A new run that goes on from where another stood after step `at`, with this agent's config; the other is only read.

@@ -6,6 +6,7 @@ Heavy imports stand inside the commands: `--help` answers at once.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from research_agent.session import Result
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
-STOPPED = "stopped at once; what was finished is kept: `research-agent list` names the run, and `resume ID` goes on"
+STOPPED = (
+    "stopped at once; a run that had begun keeps what was finished: `research-agent list` names it, and `research-agent resume ID` goes on"
+)
 COMPLETE, FAILED, BAD_CONFIG, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
@@ -173,8 +176,17 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
     if result.status == "complete":
         raise typer.Exit(COMPLETE)
     answer_it = " --answer yes" if result.waiting else ""
-    goes_on = "" if "resume" in result.reason else f"; research-agent resume {result.id}{answer_it} goes on"
+    goes_on = "" if "resume" in result.reason else f"; research-agent resume {result.id}{answer_it}{_raised(result.reason)} goes on"
     raise Fault(f"incomplete: {result.reason}{goes_on}", INTERRUPTED if interrupted else INCOMPLETE)
+
+
+def _raised(reason: str) -> str:
+    """Of a limit that was reached, the option that doubles it: with the same one there is nothing to go on with."""
+    reached = re.match(r"the limit of (?:\$(?P<usd>[\d.]+)|(?P<number>[\d.]+) (?P<unit>steps|minutes)) was reached", reason)
+    if not reached:
+        return ""
+    value = float(reached["usd"] or reached["number"])
+    return f" --set limits.{reached['unit'] or 'usd'}={2 * value:g}"
 
 
 def _told(result: Result) -> dict[str, Any]:
@@ -384,7 +396,8 @@ def doctor(
     """Check that everything a run needs is there and works. With a hosted model it costs two short calls, told before."""
     import asyncio
 
-    from research_agent.doctor.machine import Row, diagnose
+    from research_agent.doctor.machine import diagnose
+    from research_agent.doctor.row import Row
     from research_agent.terminal import tables
 
     rows: list[Row] = []

@@ -478,7 +478,7 @@ def _model_faults(where: str, model: ModelConfig) -> list[Fault]:
         if SECRET_NAME.search(name):
             faults.append(not_allowed(f"{where}.params.{name}", "", "keys are never written here; api_key_env takes the variable's NAME"))
     variable = model.key_variable
-    if variable and not model.is_private and Config.api_key(model) is None:
+    if variable and (model.api_key_env or not model.is_private) and Config.api_key(model) is None:
         if not _SHOWABLE_VARIABLE.fullmatch(variable):
             what = "the value (not shown) names no variable that is set: the NAME of the variable that holds the key, never the key"
             faults.append(Fault(f"{where}.api_key_env", what))

@@ -37,6 +37,8 @@ async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn) ->
     """Raises ArchiveError and RunError, each in one line."""
     if choice.embedder is None and config.memory.embedder == "auto":
         warn(choice.reason)
+    if choice.embedder is None and config.store.vectors:
+        warn(f"store.vectors: {config.store.vectors} is not used: there is no embedder to make vectors")
     async with AsyncExitStack() as stack:
         vectors = config.store.vectors or ""
         archive = Archive.open(run.folder, run=run.id, embedder=choice.embedder, changed=config.memory.changed, vectors=vectors)

@@ -98,6 +98,8 @@ class Session:
         self._cut = False
         """Its last task did not end: a reply that came for it is kept."""
         self._slot = Slot(run)
+        self._before: dict[str, Any] = {}
+        """The record as this session found it."""
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
@@ -111,6 +113,7 @@ class Session:
             try:
                 record = self._run.read()
                 self._begin(record, resumed)
+                self._before = record
                 return await self._work(resumed, answer, rewrite, places.recorded(record))
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 return self._failed(error, record, resumed)
@@ -178,6 +181,8 @@ class Session:
             if state.interrupts:
                 self._emit({"type": "approval", "plan": values["plan"]})
                 return self._ended(values, "incomplete", "the plan waits for approval", None, "", waiting=True)
+            if rewrite and not values.get("report"):
+                return await self._not_rewritten(graph, thread, archive, context, before, (state.metadata or {}).get("step"))
             await archive.flush()
             if archive.stats().failure:
                 self._warn(f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed")
@@ -299,6 +304,20 @@ class Session:
         path = self._write(report)
         self._emit({"type": "report", "path": str(path), "answer": report.answer})
         return self._ended(state, status, stopped, path, report.answer)
+
+    async def _not_rewritten(
+        self, graph: ResearchGraph, thread: RunnableConfig, archive: Archive, context: Context, before: ResearchState, at: int | None
+    ) -> Result:
+        """The writer failed: the report that there is stays, and the run is what it was; what was asked is paid for all the same."""
+        reason = f"the report was not written anew: {self._state.get('stopped') or 'no answer came'}; the one there was stays"
+        again = {"values": {"report": before.get("report", {}), "stopped": before.get("stopped", "")}, "as_node": "write"}
+        with opened_recorder(self._run, archive, self._redact) as recorder:
+            recorder.began(at, context, start="state", answer=None, question=self._config.question, reopened=again)
+        await self._reopen(graph, thread, again)
+        earlier = {name: self._before[name] for name in ("status", "reason", "report", "config") if name in self._before}
+        self._ended(self._state, "failed", reason, None, "")
+        self._run.update(**earlier)
+        return Result(self._run.id, self._run.folder, "failed", reason, None, "")
 
     def _with_remedy(self, state: ResearchState) -> str:
         """Why the investigation stopped. A model's failure says what to do first; then the run goes on where it was."""

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from research_agent.doctor import model as doctor_model
-from research_agent.doctor.machine import Row, diagnose
+from research_agent.doctor.machine import diagnose
+from research_agent.doctor.row import Row
 from research_agent.terminal import tables
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
 from research_agent.testing.rules import DEEPSEEK, KIMI, VLLM, Dialect

@@ -23,7 +23,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_chunk_to_message
 from pydantic import SecretStr
 
-from research_agent.doctor.machine import Row, diagnose
+from research_agent.doctor.machine import diagnose
+from research_agent.doctor.row import Row
 from research_agent.graphs.ports import ModelCallError
 from research_agent.models.catalog import lookup, rows
 from research_agent.models.load import Settings, load

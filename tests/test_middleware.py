@@ -273,7 +273,7 @@ def test_without_langchain_one_line_says_what_to_install() -> None:
         "except ModuleNotFoundError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "TraceMemoryMiddleware needs the extra: pip install 'research-agent[middleware]'"
+    assert done.stdout.strip() == "TraceMemoryMiddleware needs the extra: pip install '.[middleware]'"
 
 
 def test_the_example_recalls_what_left_its_window() -> None:

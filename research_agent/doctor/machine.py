@@ -10,31 +10,21 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from research_agent.config import PROVIDERS, Config, ConfigError, ModelConfig
+from research_agent.doctor import servers
+from research_agent.doctor.row import Row
 
 if TYPE_CHECKING:
     from research_agent.graphs.ports import Model
 
-State = Literal["ok", "warn", "fail", "skip"]
 Found = TypeVar("Found")
 
 CHECK_S = 20.0
 """A check that takes longer has failed."""
 LOW_MB, VERY_LOW_MB = 2_000, 200
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """`fail`: a run would not work, or not as configured. `warn`: it works with less. `skip`: not tried."""
-
-    check: str
-    state: State
-    found: str
-    remedy: str = ""
 
 
 OnRow = Callable[[Row], None]
@@ -64,6 +54,9 @@ async def _rows(path: Path | None, overrides: Sequence[str], offline: bool, say:
     yield await _timed("sandbox", lambda: _sandbox(config))
     yield await _timed("stores", _stores)
     yield await _timed("vectors", _vectors)
+    if config is not None and not offline:
+        async for row in servers.rows(config):
+            yield row
     yield _disk(config.out if config else Path("runs"))
     yield await _timed("embedder", lambda: _embedder(config, offline))
     if config is None:
@@ -188,7 +181,7 @@ def _embedder(config: Config | None, offline: bool) -> Row:
         choice = choose(wanted, api_key=config.embedder_key() if config else "")
         if choice.embedder is None:
             fine = wanted == "none"
-            remedy = "" if fine else "pip install 'research-agent[embeddings]', and name a model or its path in memory.embedder"
+            remedy = "" if fine else "pip install '.[embeddings]', and name a model or its path in memory.embedder"
             return Row("embedder", "ok" if fine else "warn", choice.reason.partition(" (`pip")[0], remedy)
         vectors = choice.embedder.embed(["How many moons?"])
     except (EmbedderUnavailable, EmbeddingFailed) as error:

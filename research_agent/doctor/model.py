@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from research_agent.config import ModelConfig
-from research_agent.doctor.machine import Row
+from research_agent.doctor.row import Row
 from research_agent.graphs.calls import reasoning_of
 from research_agent.graphs.failures import told
 from research_agent.graphs.ports import Model, ModelCallError

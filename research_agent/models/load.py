@@ -110,7 +110,7 @@ def _anthropic(settings: Settings) -> Model:
     try:
         from .claude import claude
     except ImportError:
-        raise CannotLoad("model.provider anthropic needs the extra `anthropic`: pip install 'research-agent[anthropic]'") from None
+        raise CannotLoad("model.provider anthropic needs the extra `anthropic`: pip install '.[anthropic]'") from None
     row = _row(settings)
     return _model(claude(settings, row), settings, row)
 

@@ -78,7 +78,7 @@ class Gallery:
 
     def _named(self, target: str) -> Asset | None:
         path = target.removeprefix("./")
-        return next((asset for asset in self.assets if asset.path == path), None)
+        return next((asset for asset in self.assets if path in (asset.path, asset.made_as)), None)
 
     def files(self, text: str) -> list[str]:
         """The assets that stand nowhere in the text, as lines of Markdown of our own."""

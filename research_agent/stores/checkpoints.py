@@ -129,7 +129,7 @@ def postgres_of() -> Any:
     try:
         from . import postgres
     except ImportError as error:
-        wanted = "pip install 'research-agent[postgres]'"
+        wanted = "pip install '.[postgres]'"
         raise StoreError(f"store.checkpoints names a PostgreSQL server, and its client cannot be loaded ({error}): {wanted}") from error
     return postgres
 

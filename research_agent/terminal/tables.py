@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from research_agent.visible import one_line
 
 if TYPE_CHECKING:
-    from research_agent.doctor.machine import Row as Checked
+    from research_agent.doctor.row import Row as Checked
     from research_agent.models.catalog import Row
 
 WIDEST = 120

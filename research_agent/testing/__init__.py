@@ -1,1 +1,32 @@
-"""Doubles that ship beside the real thing: a scripted model host, a local site."""
+"""Doubles that ship beside the real thing: a scripted model host, a scripted model, a local site, an embedder without a model."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .embedder import HashingEmbedder
+    from .host import Reply, ScriptedHost
+    from .scripted import ScriptedModel
+    from .site import Page, Site
+
+__all__ = ["HashingEmbedder", "Page", "Reply", "ScriptedHost", "ScriptedModel", "Site"]
+_HOMES = {
+    "HashingEmbedder": "embedder",
+    "Page": "site",
+    "Reply": "host",
+    "ScriptedHost": "host",
+    "ScriptedModel": "scripted",
+    "Site": "site",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES.get(name, 'site')}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

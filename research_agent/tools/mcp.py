@@ -53,7 +53,7 @@ async def mcp_tools(servers: tuple[Server, ...], taken: frozenset[str], warn: Ca
     try:
         import langchain_mcp_adapters  # noqa: F401
     except ImportError:
-        warn("the tools of MCP servers are off: not installed: pip install 'research-agent[mcp]'")
+        warn("the tools of MCP servers are off: not installed: pip install '.[mcp]'")
         yield ()
         return
     async with AsyncExitStack() as stack:

@@ -67,7 +67,7 @@ def find() -> str:
     try:
         import playwright
     except ImportError:
-        raise NoBrowser("not installed: pip install 'research-agent[browser]'") from None
+        raise NoBrowser("not installed: pip install '.[browser]'") from None
     del playwright
     if found := next((path for name in _NAMES if (path := shutil.which(name))), None):
         return found
