@@ -78,6 +78,35 @@ async def test_a_spendthrift_host_never_gets_more_than_the_limit_and_the_report_
     assert "Nine" in result.report.read_text()
 
 
+@pytest.mark.parametrize("limit", [0.02, 0.05])
+async def test_a_small_limit_pays_for_some_steps_and_the_report(tmp_path: Path, limit: float) -> None:
+    """Half of it is kept back for the report at most, and no answer before it takes more than a quarter of what is left."""
+    answers = iter([Reply(calls=[Call("web_search", {"query": "Vulpa moons"})])])
+    note = Reply(calls=[Call("note", {"claim": "Vulpa has nine moons.", "quote": "Vulpa has nine moons", "source": "S100"})])
+
+    def investigate(messages: list[dict[str, Any]]) -> Reply:
+        results = sum(message["role"] == "tool" for message in messages)
+        return next(answers, note if results == 1 else Reply(calls=[Call("web_search", {"query": f"Vulpa {results}"})]))
+
+    billed = []
+
+    def script(request: Request) -> Reply:
+        prompt = len(json.dumps([request.get("tools"), request["messages"], request.get("response_format")])) // 4
+        output = min(request["max_tokens"], 200)
+        billed.append((prompt * 0.6 + output * 2.5) / 1e6)
+        reply = scripted(investigate)(request)
+        usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+        return Reply(content=reply.content, calls=reply.calls, usage=usage)
+
+    with ScriptedHost(script) as host:
+        result = await Agent(config(tmp_path, host, limits={"usd": limit, "steps": 200})).arun()
+    assert sum(billed) <= limit
+    assert result.status == "incomplete"
+    assert f"${limit:g} was reached" in result.reason
+    assert result.report is not None
+    assert "nine" in result.report.read_text().lower()
+
+
 async def test_a_limit_that_pays_for_nothing_asks_nothing(tmp_path: Path) -> None:
     with ScriptedHost([]) as host:
         result = await Agent(config(tmp_path, host, limits={"usd": 0.0001})).arun()

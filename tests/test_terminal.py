@@ -189,6 +189,14 @@ def test_the_thought_streams_and_starts_anew_after_a_turn() -> None:
     assert "I should search" not in "\n".join(drawn(again))
 
 
+def test_a_thought_that_broke_off_is_not_the_beginning_of_the_next() -> None:
+    broken = event("thought", text="Half a tho", role="investigator")
+    retry = event("retry", reason="the stream stopped", wait_s=1.0, attempt=1)
+    said = "\n".join(drawn([broken, retry, event("thought", text="I should search.", role="investigator")]))
+    assert "I should search." in said
+    assert "Half a tho" not in said
+
+
 def test_indexing_is_a_bar() -> None:
     text = "\n".join(drawn([RUN, event("index", done=500, total=1000, path="a.md")]))
     assert re.search(r"reading the folder\s+━+.*500/1,000 a\.md", text)

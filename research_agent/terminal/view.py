@@ -87,7 +87,7 @@ class View:
             case "finding":
                 self.found.append(f"[{event['handle']}] {event['claim']}")
             case "retry":
-                self.activity = f"waiting {event['wait_s']} s: {event['reason']}"
+                self.activity, self.streaming = f"waiting {event['wait_s']} s: {event['reason']}", False
             case "review":
                 self.activity = "reviewing"
 
