@@ -15,6 +15,8 @@ _SMUGGLED = re.compile("[\U000e0000-\U000e0fff]")
 """Letters that no screen shows and a tokenizer reads."""
 
 
+_COMMANDS = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]?|\x1b[\\]PX^_][^\x07\x1b]{0,4000}(?:\x07|\x1b\\\\)")
+"""To a terminal: colours, movements, titles."""
 _JOINERS = "\u200c\u200d"
 """Persian, Hindi and emoji are written with them."""
 
@@ -77,7 +79,8 @@ def _render(block: Shown) -> str:
 
 def label(text: str) -> str:
     """A title or an address on one line, without what cannot be seen: no terminal commands, nothing that turns the line around."""
-    return "".join(char for char in " ".join(text.split()) if char.isprintable() or char in _JOINERS)
+    text = " ".join(_COMMANDS.sub("", text).split())
+    return "".join(char for char in text if char.isprintable() or char in _JOINERS)
 
 
 def defuse(text: str) -> str:

@@ -14,9 +14,14 @@ _UNSEEN = re.compile(
 _BREAKS = re.compile("\r\n?|[\x85\u2028\u2029]")
 
 
+def without_escapes(text: str) -> str:
+    """The text without terminal commands, each with all that belongs to it."""
+    return _ESCAPES.sub("", text) if "\x1b" in text else text
+
+
 def visible(text: str) -> str:
     """The text, on as many lines as before."""
-    return _UNSEEN.sub("", _BREAKS.sub("\n", _ESCAPES.sub("", text)))
+    return _UNSEEN.sub("", _BREAKS.sub("\n", without_escapes(text)))
 
 
 def one_line(text: str, limit: int | None = None) -> str:

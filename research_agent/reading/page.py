@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from research_agent.visible import without_escapes
+
 if TYPE_CHECKING:
     from pypdf import PdfReader
 
@@ -55,7 +57,7 @@ def read(data: bytes, *, name: str = "", content_type: str = "", charset: str = 
         text, title = _pdf(data)
         kind: Kind = "pdf"
     else:
-        source = _decode(data, charset, hint)
+        source = without_escapes(_decode(data, charset, hint))  # before a parser drops their first character only
         kind = _kind(source, hint)
         if kind == "html":
             found = _html(source)
@@ -198,7 +200,14 @@ def _binary(hint: str) -> str:
 
 
 def _clean(text: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").replace("\u2028", "\n").replace("\u2029", "\n\n")
+    text = (
+        without_escapes(text)
+        .replace("\r\n", "\n")
+        .replace("\r", "\n")
+        .replace("\f", "\n\n")
+        .replace("\u2028", "\n")
+        .replace("\u2029", "\n\n")
+    )
     return unicodedata.normalize("NFC", _CONTROL.sub("", text)).strip()
 
 

@@ -154,7 +154,8 @@ class _Composer:
             )
             notes.append(f"{named} removed.")
         if count := len(self.gallery.struck):
-            notes.append(f"{_plural(count, 'picture or file')} that no code of this run made {'was' if count == 1 else 'were'} removed.")
+            what = "1 picture or file" if count == 1 else f"{count} pictures or files"
+            notes.append(f"{what} that no code of this run made {'was' if count == 1 else 'were'} removed.")
         if draft.cut:
             notes.append(f"Shortened to {self.of.max_words} words.")
         if not self.of.extractive and draft.written:

@@ -430,6 +430,13 @@ CASES: tuple[Case, ...] = (
     ),
     _reads("/tag-soup", "tags that never close", FACT, page("<html><body><p>" + WORDS + "<b><i><a href=x" * 3_000)),
     _reads("/hidden", "text that no reader sees", FACT, page(_HIDDEN), never="INVISIBLE"),
+    _reads(
+        "/terminal",
+        "commands to a terminal in its text",
+        FACT,
+        page(ARTICLE.replace("<p>", "<p>\x1b]0;PWNED\x07\x1b[31m")),
+        never="PWNED",
+    ),
     # robots.txt
     _fails("/private/x", "robots.txt forbids it", "robots.txt of site.test asks us not to", page(ARTICLE)),
     _fails("/print?page=1", "robots.txt forbids it by a pattern", "robots.txt", page(ARTICLE)),
