@@ -1,6 +1,6 @@
 """Evidence over a long run: MuSiQue's questions investigated one after another, hop by hop, as one run of some 300 steps.
 
-    python benchmarks/evidence.py --data DATA/musique_train.json [--embedder sentence-transformers:PATH]
+    python benchmarks/evidence.py --data DATA/musique_train.json [--embedder sentence-transformers:PATH] [--ablate]
 
 Each hop is a step that thinks its sub-question and reads that hop's supporting paragraph among others of the question. At the end every
 question is recalled once, in 4,000 tokens: for which share of the hops is the supporting paragraph there, whole?
@@ -13,12 +13,13 @@ import asyncio
 import json
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from rank_bm25 import BM25Plus
 
 from research_agent.memory import Archive, Embedder, Segment, choose, estimate_tokens
+from research_agent.memory.recall import Weights
 
 BUDGET_TOKENS = 4000
 READ_A_STEP = 7  # paragraphs: what a search and a page bring
@@ -74,20 +75,21 @@ def bm25_share(segments: list[Segment], questions: list[Question]) -> float:
     return 100 * found / total
 
 
-async def our_share(segments: list[Segment], questions: list[Question], embedder: Embedder | None) -> tuple[float, int]:
+async def our_share(
+    folder: Path, segments: list[Segment], questions: list[Question], embedder: Embedder | None, weights: Weights | None = None
+) -> tuple[float, int]:
     """Percent of the hops, and the most tokens that a recall took."""
-    with tempfile.TemporaryDirectory() as folder:
-        archive = Archive.open(Path(folder), run="bench", embedder=embedder)
-        await archive.archive(segments)
-        await archive.flush()
-        found = total = most = 0
-        for question in questions:
-            passages = await archive.recall(question.text, budget_tokens=BUDGET_TOKENS)
-            shown = [passage.text for passage in passages]
-            most = max(most, sum(estimate_tokens(text) for text in shown))
-            found += sum(any(text.strip() in part for part in shown) for text in question.evidence)
-            total += len(question.evidence)
-        await archive.close()
+    archive = Archive.open(folder, run="bench", embedder=embedder, weights=weights or Weights())
+    await archive.archive(segments)
+    await archive.flush()
+    found = total = most = 0
+    for question in questions:
+        passages = await archive.recall(question.text, budget_tokens=BUDGET_TOKENS)
+        shown = [passage.text for passage in passages]
+        most = max(most, sum(estimate_tokens(text) for text in shown))
+        found += sum(any(text.strip() in part for part in shown) for text in question.evidence)
+        total += len(question.evidence)
+    await archive.close()
     return 100 * found / total, most
 
 
@@ -95,16 +97,21 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description="evidence over a long run")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--embedder", default="none")
+    parser.add_argument("--ablate", action="store_true", help="also without each sign")
     args = parser.parse_args()
     segments, questions = run_of(json.loads(args.data.read_text("utf-8")))
     steps, hops = segments[-1].step, sum(len(question.evidence) for question in questions)
     print(f"{steps} steps, {len(segments)} segments, {hops} hops; in a recall of {BUDGET_TOKENS} tokens:")
     print(f"  {'BM25 (rank_bm25)':<28} {bm25_share(segments, questions):6.1f} %")
-    share, most = await our_share(segments, questions, None)
-    print(f"  {'recall, words only':<28} {share:6.1f} %   at most {most} tokens")
-    if embedder := choose(args.embedder).embedder:
-        share, most = await our_share(segments, questions, embedder)
-        print(f"  {'recall, with embedder':<28} {share:6.1f} %   at most {most} tokens")
+    embedder = choose(args.embedder).embedder
+    with tempfile.TemporaryDirectory() as folder:
+        for name, used in (("words only", None), *([("with embedder", embedder)] if embedder else [])):
+            share, most = await our_share(Path(folder), segments, questions, used)
+            print(f"  {f'recall, {name}':<28} {share:6.1f} %   at most {most} tokens", flush=True)
+        for field in fields(Weights) if args.ablate else ():
+            if field.name != "dense" or embedder:
+                share, _ = await our_share(Path(folder), segments, questions, embedder, replace(Weights(), **{field.name: 0.0}))
+                print(f"  {f'  without {field.name}':<28} {share:6.1f} %", flush=True)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,11 @@ from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.ports import Context, Limits, Model, Prices
+from research_agent.history.recorder import opened_recorder
 from research_agent.memory import Archive, choose, estimate_tokens
 from research_agent.models.catalog import lookup
 from research_agent.redact import Redactor
-from research_agent.runs import now
+from research_agent.runs import Run, Slot, now
 from research_agent.tools.note import note_tool
 from research_agent.tools.python import python_tool
 from research_agent.tools.recall import recall_tool
@@ -72,17 +73,21 @@ async def ours(world: World, mind: Mind, folder: Path, embedder: str) -> Outcome
         clock=lambda: time.monotonic() - started,
         now=now,
         redact=redact,
+        slot=Slot(Run(folder)),
     )
     spent = time.process_time()
+    recording = opened_recorder(Run(folder), archive, redact)
     async with checkpoint_file.opened(folder / "checkpoints.sqlite") as saver:
-        graph = build_research_graph(checkpointer=saver)
-        thread: Any = {"configurable": {"thread_id": "bench"}}
-        events = graph.astream({"question": world.question}, thread, context=context, stream_mode="custom", durability="sync")
-        async for event in events:
-            if event["type"] not in STREAMED_ONLY:
-                log.write(event)
-            compactions += event["type"] == "compaction"
-        state = (await graph.aget_state(thread)).values
+        with recording as recorder:
+            graph = build_research_graph(checkpointer=saver)
+            thread: Any = {"configurable": {"thread_id": "bench"}}
+            recorded = recorder.began(None, context)
+            events = graph.astream({"question": world.question}, thread, context=recorded, stream_mode="custom", durability="sync")
+            async for event in events:
+                if event["type"] not in STREAMED_ONLY:
+                    log.write(event)
+                compactions += event["type"] == "compaction"
+            state = (await graph.aget_state(thread)).values
     cpu_s, wall_s = time.process_time() - spent, time.monotonic() - started
     stopped = state.get("stopped", "")
     await archive.close()

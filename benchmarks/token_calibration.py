@@ -3,10 +3,10 @@
     uv run python benchmarks/token_calibration.py [--ranks NAME.tiktoken ...] [--encoders NAME.json ...]
 
 A conversation of 60 calls, with compactions and thoughts between, is counted by tokenizers of different behaviour: byte-pair encodings
-trained here on the example corpus (no vocabulary is shipped), and rules. `--ranks` adds real ones from files of byte-pair ranks,
-`--encoders` from files of the `tokenizers` library: the wheel of litellm carries cl100k, o200k, DeepSeek's and an older Claude's. Each conversation is
-made of English pages, code, JSON, Chinese, Markdown tables and long links; or, `held out`, of those for thirty calls and of kinds that no
-constant was tuned on from then on: logs with hashes, LaTeX, base64, Greek. The goal: within 3 % after ten calls.
+trained here on the example corpus (no vocabulary is shipped), and rules. `--ranks` adds real ones from files of byte-pair ranks and
+`--encoders` from files of the `tokenizers` library: the wheel of litellm carries cl100k, o200k, DeepSeek's and an older Claude's. Each
+conversation is made of English pages, code, JSON, Chinese, Markdown tables and long links; or, `held out`, of those for thirty calls and
+of kinds that no constant was tuned on from then on: logs with hashes, LaTeX, base64, Greek. The goal: within 3 % after ten calls.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ async def compact(
     room = marks.cap - fixed - brief["tokens"]
     if room < LEAST_ROOM_TOKENS:
         raise ModelCallError(
-            f"the rules, the tools and the question take {fixed + brief['tokens']:,} of the {marks.cap:,} tokens that the window leaves "
-            "for a prompt: take a model with a larger window, or fewer tools",
+            f"the rules, the tools and the question take {fixed + brief['tokens']:,} of the {max(0, marks.cap):,} tokens that the window "
+            "leaves for a prompt: take a model with a larger window, or fewer tools",
             "overflow",
         )
     opening = prompts.sub_question(current["id"], current["question"])

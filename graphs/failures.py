@@ -58,6 +58,10 @@ def told(model: Model, error: ModelCallError, attempts: int) -> str:
             return f"{model.name} gave no usable answer {tries} ({reason}): raise model.max_output_tokens, or take another model"
         case "bad_request":
             return f"{host} refused the request ({reason}): check model.name and model.params with `research-agent doctor CONFIG`"
+        case "content_filter":
+            return f"{host} will not answer this ({reason}): word the question otherwise, or take another model"
+        case "overflow":
+            return f"a prompt is too long for {model.name} ({reason}): set model.window_tokens to what {host} allows"
         case "budget":
             return f"{reason}: raise it"
     return reason

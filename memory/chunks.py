@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from .tokens import estimate_tokens
 
@@ -17,20 +18,31 @@ Span = tuple[int, int]
 """Start and end in characters. The spans of one text cover it without a gap."""
 
 _BORDER = re.compile(r"\n\s*\n\s*|\n|(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9À-ÞА-Я])|(?<=[。！？])")
+_MARK = re.compile(r"[\n.!?。！？]")
 
 
 def sentences(text: str, *, max_tokens: int = CHUNK_TOKENS) -> list[Span]:
     """Sentences and lines, each with the white space after it; one that is too long is cut between words."""
-    ends = [match.end() for match in _BORDER.finditer(text)]
-    if not ends or ends[-1] != len(text):
-        ends.append(len(text))
     spans: list[Span] = []
     start = 0
-    for end in ends:
+    for end in (*borders(text), len(text)):
         if end > start:
             spans.extend(_shorter(text, start, end, max_tokens))
             start = end
     return spans
+
+
+@lru_cache(maxsize=16)  # a page is cut to be shown, and cut to be archived
+def borders(text: str) -> tuple[int, ...]:
+    """Where `_BORDER` ends, everywhere; looked for only where it can begin, for it fails slowly."""
+    ends: list[int] = []
+    at = 0
+    while mark := _MARK.search(text, at):
+        border = _BORDER.match(text, mark.start() if mark.group() == "\n" else mark.end())
+        if border:
+            ends.append(border.end())
+        at = border.end() if border else mark.end()
+    return tuple(ends)
 
 
 def _shorter(text: str, start: int, end: int, max_tokens: int) -> Iterator[Span]:

@@ -267,9 +267,15 @@ def report(
         config = config_of(found, model=model, role="writer", overrides=set_ or ())
         _investigate(config, as_json, str(found.folder), None, rewrite=True)
     path = found.folder / f"report.{format}"
-    if not path.is_file():
-        raise Fault(f"run {found.id} has no report.{format}; {found.status()}: {found.read().get('reason') or 'no reason given'}", FAILED)
-    typer.echo(path.read_text("utf-8"))
+    if path.is_file():
+        typer.echo(path.read_text("utf-8"))
+        return
+    import asyncio
+
+    from research_agent.history.rendering import rendered
+    from research_agent.history.settings import config_of
+
+    typer.echo(asyncio.run(rendered(found, format, config_of(found))))
 
 
 @app.command()
@@ -350,12 +356,21 @@ def _said(text: str) -> None:
 
 @app.command()
 def models(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A model or a provider: all that is known of it.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it, with sources.")] = False,
     verified: Annotated[bool, typer.Option("--verified", help="As README.md has it: what each was tried against.")] = False,
 ) -> None:
     """The models that are known: windows, prices, and what each was tried against."""
+    from research_agent.models import catalog
     from research_agent.terminal import tables
 
+    if name is not None:
+        found = catalog.named(name)
+        if not found:
+            _said(f"no model or provider {name!r} is known; it can be used all the same, with cautious values: model.like, model.wire")
+            raise typer.Exit(2)
+        typer.echo("\n".join(map(tables.whole, found)), nl=False)
+        return
     typer.echo(tables.models_markdown(brief=verified) if markdown or verified else tables.models(), nl=False)
 
 

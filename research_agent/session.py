@@ -27,15 +27,16 @@ from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
-from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.graphs.state import NO_USAGE, ResearchState, SubQuestion, Usage
 from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
+from research_agent.history.rendering import investigation, texts
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.memory.embedders import Choice
 from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
-from research_agent.report import Found, Investigation, Report, build
+from research_agent.report import Report, build
 from research_agent.runs import Run, Slot, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores import places
@@ -92,6 +93,10 @@ class Session:
         self._steps_before = steps_before(run)
         self._state: ResearchState = {}
         self._opened = False
+        self._plan: list[SubQuestion] = []
+        self._step = self._steps_before
+        self._cut = False
+        """Its last task did not end: a reply that came for it is kept."""
         self._slot = Slot(run)
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
@@ -122,6 +127,7 @@ class Session:
 
     def _failed(self, error: Exception, record: dict[str, Any], resumed: bool) -> Result:
         """What ended it, in one line. Where nothing was opened yet, the record keeps what it says of the work so far."""
+        self._cut = True
         known = isinstance(error, (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError))
         text = str(error) if known else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
         if isinstance(error, ModelCallError):
@@ -157,14 +163,15 @@ class Session:
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
-            self._state, self._opened = before, True
+            self._state, self._opened, self._plan = before, True, before.get("plan", [])
             if resumed and before.get("plan"):
                 self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
-            except BaseException:
-                with suppress(StoreError, sqlite3.Error):  # what was just raised tells more
-                    self._state = cast(ResearchState, (await graph.aget_state(thread)).values)
+            except BaseException as error:
+                self._state = await self._left(graph, thread, before)
+                if isinstance(error, StoreError) and archive.find(kind="finding"):
+                    return self._finish(self._state, archive, drained=False, lost=str(error))
                 raise
             state = await graph.aget_state(thread)
             self._state = values = cast(ResearchState, state.values)
@@ -201,6 +208,16 @@ class Session:
     async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, reopened: dict[str, Any]) -> None:
         """After it is recorded: a replay does it where a session came further than that."""
         await graph.aupdate_state(thread, reopened["values"], as_node=reopened["as_node"])
+
+    async def _left(self, graph: ResearchGraph, thread: RunnableConfig, before: ResearchState) -> ResearchState:
+        """The state at an end that nobody foresaw; where its store is gone, as the events tell of it."""
+        try:
+            return cast(ResearchState, (await graph.aget_state(thread)).values)
+        except (StoreError, sqlite3.Error):
+            roles = by_role(self._run.events).values()
+            totals = {key: sum(role[key] for role in roles) for key in NO_USAGE}
+            told = ResearchState(question=self._config.question, plan=self._plan, step=self._step, usage=cast(Usage, totals))
+            return {**before, **told}
 
     @asynccontextmanager
     async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
@@ -264,15 +281,17 @@ class Session:
     def _clock(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
-    def _finish(self, state: ResearchState, archive: Archive, drained: bool) -> Result:
-        draft, stopped = state.get("report") or None, self._with_remedy(state)
+    def _finish(self, state: ResearchState, archive: Archive, drained: bool, lost: str = "") -> Result:
+        """`lost`: why its checkpoints cannot be reached; what was found lies elsewhere, and is reported."""
+        self._cut = bool(lost)
+        draft, stopped = state.get("report") or None, lost or self._with_remedy(state)
         if drained:
             noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
             draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
         if not draft and not archive.find(kind="finding"):
             return self._ended(state, "incomplete" if drained else "failed", stopped or "nothing was written", None, "")
         status: Status = "incomplete" if stopped else "complete"
-        report = build(self._investigation(state, archive, draft, status, stopped))
+        report = build(investigation(self._run, self._config, state, archive, draft=draft, reason=stopped, finished_at=now()))
         if not report.sources:
             read = len(archive.find(kind="observation"))
             reason = f"no evidence was found: {read} documents were read, and none answers the question"
@@ -287,39 +306,12 @@ class Session:
         failed = any(failure["what"] == "model" and failure["reason"] == stopped for failure in state.get("failures", []))
         return f"{stopped}, then `research-agent resume {self._run.id}`" if failed else stopped
 
-    def _investigation(
-        self, state: ResearchState, archive: Archive, draft: dict[str, Any] | None, status: Status, reason: str
-    ) -> Investigation:
-        writer = self._config.model_for("writer")
-        findings = [
-            Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)
-            for finding in archive.find(kind="finding")
-            if (source := archive.get(finding.source))
-        ]
-        return Investigation(
-            question=state["question"],
-            plan=state["plan"],
-            draft=draft,
-            findings=findings,
-            lookup=archive.get,
-            assets=self._assets.listed(),
-            data_of=self._assets.data,
-            status=status,
-            reason=reason,
-            failures=state.get("failures", []),
-            model=writer.name,
-            extractive=writer.provider == "extractive",
-            max_words=self._config.report.max_words,
-            folder=str(Path.cwd()),  # the folder search names files from here
-            finished_at=now(),
-        )
-
     def _write(self, report: Report) -> Path:
         """The report in the formats asked for, beside its tables; the path of the first."""
-        texts = {"md": report.markdown, "html": report.html}
         self._run.write("sources.json", _json(report.sources))
         self._run.write("findings.json", _json(report.findings))
-        written = [self._run.write(f"report.{name}", texts[name]) for name in self._config.report.formats]
+        made = texts(report)
+        written = [self._run.write(f"report.{name}", made[name]) for name in self._config.report.formats]
         return written[0]
 
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
@@ -338,13 +330,19 @@ class Session:
             warnings=self._warnings,
             report=report.name if report else None,
         )
-        self._slot.clear()
+        if not self._cut:
+            self._slot.clear()
         self._emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
 
     def _emit(self, event: Event) -> None:
-        if event["type"] == "warning":
-            self._warnings.append(event["text"])
+        match event["type"]:
+            case "warning":
+                self._warnings.append(event["text"])
+            case "plan":
+                self._plan = event["plan"]
+            case "result":
+                self._step = max(self._step, event["step"])
         if event["type"] not in STREAMED_ONLY:
             self._log.write(event)
         try:

@@ -12,7 +12,9 @@ import pytest
 
 from research_agent import Agent, Config, ConfigError
 from research_agent.graphs.observation import parse
+from research_agent.history.replay import replay
 from research_agent.memory import Archive, Segment
+from research_agent.runs import Run
 from research_agent.testing.embedder import HashingEmbedder
 from research_agent.tools.note import note_tool
 from research_agent.tools.recall import recall_tool
@@ -56,6 +58,8 @@ async def test_a_run_answers_from_what_an_earlier_one_read(tmp_path: Path) -> No
     assert (source["url"], source["retrieved_at"], source["run"]) == (theirs["url"], theirs["retrieved_at"], first.id)
     assert f"read by the earlier run {first.id}" in second.report.read_text()
     shutil.rmtree(first.folder)  # what was cited is this run's own by now
+    replayed = await replay(Run(second.folder))
+    assert (replayed.difference, replayed.requests > 3) == ("", True)
     archive = Archive.open(second.folder, run=second.id, read_only=True)
     assert FACT in archive.get(source["id"]).text
     await archive.close()

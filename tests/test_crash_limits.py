@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from research_agent.history.replay import replay
+from research_agent.runs import Run
 from research_agent.testing.crash import audit
 from research_agent.testing.crash.rig import Life, Rig
 from research_agent.testing.crash.world import World
@@ -26,15 +30,22 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield rig
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[World]:
     with World(lines="A", follow_up="", stations=4) as world:
         yield world
 
 
 @pytest.fixture
-def unstopped(rig: Rig, world: World, tmp_path: Path) -> Life:
-    life = Life(rig, world, world.config(tmp_path / "unstopped"))
+def world(served: World) -> Iterator[World]:
+    yield served
+    served.fault = served.faults_after = None
+    served.host.script = served.script
+
+
+@pytest.fixture(scope="module")
+def unstopped(rig: Rig, served: World, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    life = Life(rig, served, served.config(tmp_path_factory.mktemp("unstopped")))
     assert life.whole().status == 0
     life.close()
     return life
@@ -92,8 +103,14 @@ def test_a_limit_reports_what_there_is_and_a_higher_one_goes_on(
         again = life.whole()  # the limit is what it was
         assert again.status == 3
         assert len(life.asked) == asked, "a report that was written is not paid for again"
+    if not nothing_read:
+        for seam in ("reopened.before", "reopened.after"):
+            child = life.session(seam=seam, more=("--set", raised))
+            assert child.wait() == -signal.SIGKILL
     last = life.whole("--set", raised)
     assert last.status == 0, last.said()
+    assert life.folder
+    assert asyncio.run(replay(Run(life.folder))).difference == ""
     same_findings(life, unstopped)
     assert record(life)["usd"] == pytest.approx(life.billed_usd, abs=1e-6)
     looked_back = 6  # requests until the model recalls: then it finds the first report's answer, too

@@ -293,3 +293,15 @@ def test_forget_tells_what_it_removed_and_refuses_a_run_that_is_worked_on(world:
     assert re.fullmatch(rf"forgot {run.id}: removed \d+ files \([\d,]+ kB\) in {re.escape(str(run.folder))}\n", done.out)
     assert list((world / "runs").iterdir()) == []
     assert command("forget", run.id, "--yes").code == 1
+
+
+def test_a_report_in_a_format_that_was_not_asked_for_is_made_of_what_is_stored(world: Path, command: Command) -> None:
+    run = only(world)
+    page = run.folder / "report.html"
+    written = page.read_text("utf-8")
+    page.unlink()
+    before = {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    made = command("report", run.id, "--format", "html")
+    assert made.code == 0
+    assert made.out.strip() == written.strip()
+    assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before

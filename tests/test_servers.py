@@ -236,13 +236,24 @@ async def test_a_server_that_dies_in_the_middle_and_comes_back_is_waited_for(tmp
 
 
 @needs_postgres
-async def test_a_server_that_stays_away_ends_the_run_and_resume_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_stays_away_ends_the_run_with_what_it_noted_and_resume_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = Postgres()
     monkeypatch.setattr(postgres, "WAIT_S", 0.5)
     try:
         agent = Agent(config(tmp_path, server.url()))
-        result = await agent.arun(on_event=from_step(4, server.kill))
-        assert result.status in ("failed", "incomplete")
+        killed: list[bool] = []
+
+        def at_the_first_note(event: Any) -> None:
+            if event["type"] == "finding" and not killed:
+                killed.append(True)
+                server.kill()
+
+        result = await agent.arun(on_event=at_the_first_note)
+        assert result.status == "incomplete"
+        assert result.report
+        assert "Still open" in result.report.read_text("utf-8")
         assert "nothing finished is lost" in result.reason
         assert f"research-agent resume {result.id}" in result.reason
         with pytest.raises(RunError, match="Connection refused"):

@@ -84,6 +84,12 @@ def rows() -> list[Row]:
     return [lookup(provider, name) for provider, name in [*pairs, *((p, ANY) for p in data["providers"] if p not in named)]]
 
 
+def named(name: str) -> list[Row]:
+    """The rows of a model, under any name a host gives it, or of a provider."""
+    family = _family(name)
+    return [row for row in rows() if name == row.provider or (family and row.family == family)]
+
+
 def providers() -> tuple[str, ...]:
     return tuple(_load()["providers"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -37,7 +38,13 @@ def models() -> str:
     """The catalog: a provider's models under its name."""
     from research_agent.models.catalog import rows
 
-    lines = [*textwrap.wrap("Dollars per million tokens. ?: not known. What a config says of a model wins.", _width()), ""]
+    lines = [
+        *textwrap.wrap(
+            "Dollars per million tokens. ?: not known. What a config says of a model wins. `research-agent models NAME` tells all of one.",
+            _width(),
+        ),
+        "",
+    ]
     head = f"  {'MODEL':<24}{'WINDOW':>9}{'INPUT':>8}{'CACHED':>8}{'OUTPUT':>8}  REASONING"
     for provider, listed in groupby(sorted(rows(), key=lambda row: row.provider), key=lambda row: row.provider):
         of = list(listed)
@@ -51,6 +58,39 @@ def models() -> str:
         "None was tried against its own host: no key exists where this is built. `research-agent doctor CONFIG` tries yours.", _width()
     )
     return "\n".join(lines) + "\n"
+
+
+def whole(row: Row) -> str:
+    """All that the catalog says of one model at one host."""
+    facts = [("address", row.base_url), ("key", row.api_key_env or "none"), ("window", f"{row.window_tokens:,} tokens")]
+    facts += [("output", f"{row.max_output_tokens:,} tokens at most, as {row.max_tokens_field}")]
+    facts += [("dollars", _all_prices(row)), *_rules(row)]
+    facts += [("source", f"{row.source}; {row.date}"), ("tried", row.verified), ("not tried", _missing(row))]
+    lines = [f"{row.name} at {row.provider}"]
+    for label, text in facts:
+        lines.append(textwrap.fill(text, _width(), initial_indent=f"  {label:<13}", subsequent_indent=" " * 15))
+    return "\n".join(lines) + "\n"
+
+
+def _all_prices(row: Row) -> str:
+    if row.prices is None:
+        return "not known: set model.prices"
+    prices = row.prices
+    told = f"{_usd(prices.miss)} input, {_usd(prices.hit)} cached, {_usd(prices.cache_write)} written to the cache"
+    return f"{told}, {_usd(prices.output)} output, per million tokens"
+
+
+def _rules(row: Row) -> list[tuple[str, str]]:
+    """What its host demands on the wire."""
+    back = ", which must come back with every tool call" if row.needs_reasoning else ""
+    field = {"responses": "text.format", "messages": "output_config.format"}.get(row.api, "response_format")
+    form = "asked for in words" if row.structured == "text" else f"{field} {row.structured}"
+    ids = "as they came; foreign ones as functions.NAME:N" if row.call_ids == "kimi" else "as they came"
+    rules = [("reasoning", f"{_reasoning(row)}{back}"), ("tool_choice", f"{', '.join(row.tool_choice)} (while it thinks)")]
+    rules += [("structured", form), ("call ids", ids)]
+    always = [f"{name} {json.dumps(value)}" for name, value in row.fixed.items()]
+    sent = [f"{name} {json.dumps(value)}" for name, value in row.body.items()]
+    return [*rules, *([("always", ", ".join(always))] if always else []), *([("sends", ", ".join(sent))] if sent else [])]
 
 
 def _model(row: Row) -> str:
@@ -113,7 +153,9 @@ def _markdown() -> Iterator[str]:
         "*Tried against* names what its wire rules were tried against instead: the *scripted host* is "
         "`research_agent.testing.ScriptedHost`, a server of ours that refuses what that host is known to refuse (60 turns of tool calls "
         "without one refusal: `tests/test_long_loops.py`); *aimock* is `@copilotkit/aimock`, a server not written by us "
-        "(`tests/test_foreign_server.py`, in `.ci/run`). `research-agent doctor CONFIG` tries yours, with two short calls."
+        "(`tests/test_foreign_server.py`, in `.ci/run`). `research-agent doctor CONFIG` tries yours, with two short calls. "
+        "`research-agent models NAME` prints a model's rows, or a provider's, one by one. What hosts do, and which test holds it: "
+        "[wire.md](wire.md)."
     )
     yield ""
     yield "| provider | model | window | input / cached / output, $ per million | reasoning | tried against | not tried |"
@@ -129,6 +171,16 @@ def _markdown() -> Iterator[str]:
             _missing(row),
         ]
         yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield "| provider | model | cache write, $ | tool_choice while thinking | structured | call ids | must come back | always | sends |"
+    yield "|---|---|---:|---|---|---|---|---|---|"
+    for row in rows():
+        said = dict(_rules(row))
+        write = _usd(row.prices.cache_write) if row.prices else "?"
+        ids = "renumbered if foreign" if row.call_ids == "kimi" else "verbatim"
+        back = "reasoning" if row.needs_reasoning or row.api != "chat" else ""
+        cells = [row.provider, f"`{row.name}`", write, ", ".join(row.tool_choice), row.structured, ids, back]
+        yield f"| {' | '.join([*cells, said.get('always', ''), said.get('sends', '')])} |"
     yield ""
     yield "| provider | model | source | date |"
     yield "|---|---|---|---|"

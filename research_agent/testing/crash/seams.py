@@ -49,7 +49,7 @@ PLACES: dict[str, Place] = {
     "run.json": Place("os", "replace", word="run.json"),
     "findings.json": Place("os", "replace", word="findings.json"),
     "report.md": Place("os", "replace", word="report.md"),
-    "reopened": Place("research_agent.session", "Session._reopened"),
+    "reopened": Place("research_agent.session", "Session._reopen"),
     "vectors": Place("research_agent.memory.vectors", "Vectors.upsert"),
     "vectors.marked": Place("research_agent.memory.ledger", "Ledger.mark_indexed"),
 }
