@@ -67,7 +67,7 @@ async def measure(web: MisbehavingWeb, read: Read) -> None:
 async def ours(web: MisbehavingWeb) -> None:
     with tempfile.TemporaryDirectory() as folder, PageReader() as pages:
         cache = HttpCache(Path(folder))
-        async with web.client() as client:
+        async with web.client(timeout_s=2.0) as client:  # twice what tests take: a busy machine must not look like a slow page
             tool = scrape_tool(Web(client, cache=cache, manners=Manners(delay_s=0)), pages.read)
 
             async def read(url: str) -> tuple[str, str]:
