@@ -10,6 +10,7 @@ import pytest
 from chain import KEY, Chain, config, mapping
 
 from research_agent import Agent, Config
+from research_agent.history.replay import replay
 from research_agent.history.settings import config_of
 from research_agent.runs import Run
 from research_agent.testing.host import ScriptedHost
@@ -103,3 +104,23 @@ async def test_a_report_is_written_anew_by_another_model_and_the_earlier_one_kep
     assert offline.status == "complete"
     assert "No language model wrote this report" in (first.folder / "report.md").read_text("utf-8")
     assert len(list(first.folder.glob("report.*.md"))) == 2
+
+
+async def test_a_rewriting_that_fails_leaves_the_report_and_the_run_as_they_were(tmp_path: Path) -> None:
+    with Site() as site:
+        chain = Chain(site)
+        with ScriptedHost(chain.script, key=KEY) as host:
+            first = await Agent(config(tmp_path, site, host)).arun()
+        before, earlier = run_json(first.folder), (first.folder / "report.md").read_text("utf-8")
+        with ScriptedHost(chain.script, key="another") as closed:
+            overrides = [f"roles.writer.base_url={closed.base_url}"]
+            failed = await Agent(config_of(Run(first.folder), model="another", role="writer", overrides=overrides)).arewrite(first.folder)
+    assert failed.status == "failed"
+    assert "the report was not written anew" in failed.reason
+    after = run_json(first.folder)
+    assert {name: after[name] for name in ("status", "reason", "report", "config")} == {
+        name: before[name] for name in ("status", "reason", "report", "config")
+    }
+    assert (first.folder / "report.md").read_text("utf-8") == earlier
+    assert list(first.folder.glob("report.*.md")) == []
+    assert (await replay(Run(first.folder))).difference == ""
