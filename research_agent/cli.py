@@ -240,6 +240,10 @@ def show(
         _print_json(items) if as_json else typer.echo(write_plan(found.id, items), nl=False)
     else:
         record = {**found.read(), "status": found.status(), "folder": str(found.folder)}
+        if record["status"] in ("running", "interrupted"):
+            from research_agent.history.progress import progress
+
+            record |= progress(found)
         if as_json:
             _print_json(record)
             return

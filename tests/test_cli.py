@@ -151,6 +151,10 @@ def test_a_killed_run_is_listed_as_interrupted_and_resumes(tmp_path: Path) -> No
     process.communicate(timeout=60)
     [folder] = (tmp_path / "runs").iterdir()
     assert "interrupted" in cli("list", cwd=tmp_path).stdout
+    [row] = json.loads(cli("list", "--json", cwd=tmp_path).stdout)
+    shown = json.loads(cli("show", folder.name, "--json", cwd=tmp_path).stdout)
+    assert row["steps"] == shown["steps"] > 0  # what it did is told, though it never came to an end
+    assert [item["question"] for item in shown["sub_questions"]]
     told = json.loads(cli("resume", folder.name, "--json", cwd=tmp_path).stdout.splitlines()[-1])
     assert told["status"] == "complete"
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from research_agent.history.progress import progress
 from research_agent.runs import RECORD, Run, RunError
 
 STATUSES = ("running", "complete", "incomplete", "failed", "interrupted", "damaged")
@@ -56,6 +57,8 @@ def _row(folder: Path) -> Row:
     try:
         record = run.read()
         status = _status(run, record)
+        if status in ("running", "interrupted"):
+            record = {**record, **progress(run)}
         parent = record.get("parent")
         return Row(
             id=run.id,
