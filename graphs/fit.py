@@ -31,7 +31,7 @@ async def ask_within(
     """As `ask`, with the fullest version that fits the window. Raises ModelCallError and InvalidOutput."""
     window, spent = purse.window_tokens or model.window_tokens, NO_USAGE
     for left in reversed(range(OVERFLOWS + 1)):
-        messages = fullest(versions, _room(model, window, purse.factor), schema)
+        messages = fullest(versions, _room(model, window, max(purse.factor, purse.calibration)), schema)  # as `output_limit` counts
         try:
             draft, reply = await ask(
                 model, messages, schema, role=role, emit=emit, purse=replace(purse, window_tokens=window).after(spent), flight=flight
