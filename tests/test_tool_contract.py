@@ -30,7 +30,7 @@ class Library:
     at_once = 4
 
     async def search(self, query: str, *, limit: int) -> list[Document]:
-        return [Document(text=f"about {query}", url="shelf/1.md", title="One")]
+        return [Document(text=f"about {query}", url="https://library.org/1", title="One")]
 
 
 TOOLS = [

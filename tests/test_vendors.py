@@ -65,7 +65,7 @@ def test_gpt_at_another_host_is_spoken_to_by_chat_completions() -> None:
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain_anthropic", None)
     monkeypatch.delitem(sys.modules, "research_agent.models.claude", raising=False)
-    with pytest.raises(CannotLoad, match=r"research-agent\[anthropic\]"):
+    with pytest.raises(CannotLoad, match=r"'\.\[anthropic\]'"):
         load(Settings(provider="anthropic", name="claude-sonnet-5-5"))
 
 
