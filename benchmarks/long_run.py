@@ -28,7 +28,6 @@ from long_run_reader import Host, Mind, Reader
 from long_run_tools import page_of, search_of, tools_for
 from long_run_world import STEPS, World, make
 
-from research_agent import checkpoint_file
 from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY
 from research_agent.graphs.build import build_research_graph
@@ -38,6 +37,7 @@ from research_agent.memory import Archive, choose, estimate_tokens
 from research_agent.models.catalog import lookup
 from research_agent.redact import Redactor
 from research_agent.runs import Run, Slot, now
+from research_agent.stores import checkpoint_file
 from research_agent.tools.note import note_tool
 from research_agent.tools.python import python_tool
 from research_agent.tools.recall import recall_tool

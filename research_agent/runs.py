@@ -53,6 +53,10 @@ class Run:
         """run.json. Raises RunError if it cannot be read, or a newer version wrote it."""
         return read_record(self.folder)
 
+    def steps_before(self) -> int:
+        """Of a fork: the steps that were made before it began."""
+        return int((self.read().get("parent") or {}).get("step", 0))
+
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
         before = self.read() if (self.folder / RECORD).exists() else {}

@@ -28,7 +28,6 @@ from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState, SubQuestion, Usage
-from research_agent.history.making import steps_before
 from research_agent.history.recorder import opened_recorder
 from research_agent.history.rendering import investigation, texts
 from research_agent.memories import Memories, open_memories
@@ -90,7 +89,7 @@ class Session:
         self._deaf = False
         self._started = time.monotonic()
         self._seconds_before = 0.0
-        self._steps_before = steps_before(run)
+        self._steps_before = run.steps_before()
         self._state: ResearchState = {}
         self._opened = False
         self._plan: list[SubQuestion] = []

@@ -12,20 +12,20 @@ from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from research_agent import checkpoint_file
+from research_agent import runs
 from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.calls import add_usage
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
 from research_agent.history.changes import amend, other_plan, other_question
-from research_agent.history.making import made
 from research_agent.history.memory_copy import Then, copy_bodies, copy_segments, new_ids, refs_in, with_ids
 from research_agent.history.records import NAME, Record, Records, current
 from research_agent.history.snapshot import snapshot
 from research_agent.history.steps import NoSuchStep, Place, checkpoints, place, values_of
 from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
+from research_agent.stores import checkpoint_file
 
 _INPUT = "__input__"  # LangGraph's name for a new input, which makes the graph begin anew with the state there is
 
@@ -57,7 +57,7 @@ async def fork(parent: Run, step: int, config: Config, changes: Changes = Change
         nothing = {"steps": 0, "usd": 0.0, "seconds": 0.0}
         own = config.public()
         own["store"] = {**own.get("store", {}), "checkpoints": None}  # made here; its first session brings them to a server
-        with made(config.out, config.question, config=own, parent=told, **nothing) as run:
+        with runs.built(config.out, config.question, config=own, parent=told, **nothing) as run:
             if at is not None and ledger is not None:
                 await _Copy(parent, run, at, step, ledger, snapshot(parent, NAME, folder), changes, config).make(history)
                 Assets(parent.folder).copied(run.folder, upto=step)

@@ -19,11 +19,9 @@ def progress(run: Run) -> dict[str, Any]:
             plan[str(event["id"])] = {key: event[key] for key in ("id", "question", "status", "answer")}
         elif event["type"] == "result":
             step = max(step, int(event["step"]))
-    parent = run.read().get("parent") or {}
-    first = int(parent.get("step", 0))
     roles = by_role(run.events).values()
     return {
-        "steps": max(0, step - first),
+        "steps": max(0, step - run.steps_before()),
         "usd": round(sum(role["usd"] for role in roles), 6),
         "tokens": {kind: int(sum(role[kind] for role in roles)) for kind in ("input", "cached", "output", "reasoning")},
         "model_calls": int(sum(role["calls"] for role in roles)),

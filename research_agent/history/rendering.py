@@ -13,8 +13,6 @@ from research_agent.memory import Archive
 from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, RunError
 
-FORMATS = ("md", "html")
-
 
 def texts(report: Report) -> dict[str, str]:
     """By format."""

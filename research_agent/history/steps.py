@@ -14,11 +14,10 @@ from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from research_agent import checkpoint_file
 from research_agent.graphs.state import Call, ResearchState
 from research_agent.history.snapshot import snapshot
 from research_agent.runs import Run, RunError
-from research_agent.stores import places
+from research_agent.stores import checkpoint_file, places
 from research_agent.stores.checkpoints import open_checkpoints
 
 

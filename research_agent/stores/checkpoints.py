@@ -58,7 +58,7 @@ async def _opened(place: Place, warn: Warn) -> AsyncIterator[BaseCheckpointSaver
         async with postgres_of().opened(_server(place, place.server), place.run, warn) as there:
             yield there
         return
-    from research_agent import checkpoint_file
+    from research_agent.stores import checkpoint_file
 
     _mend(place.file, warn)
     async with checkpoint_file.opened(place.file) as here:

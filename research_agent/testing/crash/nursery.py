@@ -32,7 +32,7 @@ _LOADED = (
     "research_agent.sandbox.bubblewrap",
     "research_agent.testing.embedder",
     "research_agent.testing.crash.seams",
-    "research_agent.checkpoint_file",
+    "research_agent.stores.checkpoint_file",
     "hishel",
     "openai.resources.chat.completions.completions",
     "markdown_it",

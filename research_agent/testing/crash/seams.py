@@ -36,8 +36,8 @@ PLACES: dict[str, Place] = {
     "ledger.add": Place("research_agent.memory.ledger", "Ledger.add"),
     "ledger.segment": Place("research_agent.memory.ledger", "Ledger._add"),  # after: within the transaction
     "ledger.body": Place("research_agent.memory.ledger", "Ledger.put_body"),
-    "checkpoint": Place("research_agent.checkpoint_file", "CheckpointFile.aput"),
-    "checkpoint.writes": Place("research_agent.checkpoint_file", "CheckpointFile.aput_writes"),
+    "checkpoint": Place("research_agent.stores.checkpoint_file", "CheckpointFile.aput"),
+    "checkpoint.writes": Place("research_agent.stores.checkpoint_file", "CheckpointFile.aput_writes"),
     "tool": Place("research_agent.graphs.act", "_run"),  # after: it has returned, and nothing of it is archived
     "note": Place("research_agent.graphs.act", "_noted"),
     "shown": Place("research_agent.graphs.act", "written"),
