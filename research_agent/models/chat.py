@@ -1,118 +1,140 @@
 """One chat model for every OpenAI-compatible host: it keeps the reasoning, speaks each host's dialect, and fails with one typed error.
 
-The openai SDK carries the request; payload and answer are ours, whole or streamed alike (`request.py`, `answer.py`).
+httpx carries the bytes; the request is made in `request.py` and the answer read in `answer.py`, whole or streamed alike. No vendor's SDK is
+in between: it would check, and start, slower than the rest of a run, and refuse what it does not know.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import openai
+import httpx
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
-from langchain_openai.chat_models.base import BaseChatOpenAI
-from pydantic import Field, SecretStr, model_validator
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from research_agent.graphs.ports import ModelCallError
+from research_agent.memory import estimate_tokens
 
 from . import request
 from .adapt import adapted
 from .answer import Answer
 from .catalog import Row, lookup
 from .errors import from_answer, from_exception
-from .http import IDLE_TIMEOUT_S, library, options
+from .http import IDLE_TIMEOUT_S, options
 from .sse import Events
+from .structured import asked_by_format
 
-_NO_KEY = "none"
-_FAILURES = (openai.APIError, library(openai).HTTPError, OSError)
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError)
 _TRACE_HEADERS = ("x-trace-id", "x-request-id", "msh-request-id")
 
 
-class ReasoningChatModel(BaseChatOpenAI):
+class ReasoningChatModel(BaseChatModel):
     """`row` says how the host speaks; without it, the catalog's row for an OpenAI-compatible host and this name."""
 
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    base_url: str = ""
+    """The row's own if it is empty."""
+    api_key: SecretStr | None = None
     row: Row = Field(default=None)  # type: ignore[assignment]
-    use_responses_api: bool | None = False
-    stream_usage: bool | None = True
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = None
+    extra_body: dict[str, Any] | None = None
+    """Further fields of the request."""
+    default_headers: dict[str, str] | None = None
+    streaming: bool = False
+    """Also `invoke` asks for a stream."""
+    stream_usage: bool = True
+    idle_timeout_s: float = Field(default=IDLE_TIMEOUT_S, validation_alias=AliasChoices("idle_timeout_s", "timeout"))
     max_retries: int | None = 0
-    idle_timeout_s: float = IDLE_TIMEOUT_S
+    """Taken from who sets it for every model, and not used: whoever calls waits and tries again, once for all."""
 
     @model_validator(mode="after")
-    def validate_environment(self) -> Self:
-        """Replaces the base's: nothing is read from the environment, so no key or organization meant for one host reaches another."""
+    def _known(self) -> Self:
+        """Nothing is read from the environment, so no key or organization meant for one host reaches another."""
         if self.row is None:
-            self.row = lookup("openai", self.model_name)
-        self.openai_api_base = self.openai_api_base or self.row.base_url
-        http, lib = options(openai, self.idle_timeout_s), library(openai)
-        common: dict[str, Any] = {
-            "api_key": self._secret() or _NO_KEY,
-            "base_url": self.openai_api_base,
-            "max_retries": 0,
-            "default_headers": {**(self.default_headers or {}), "OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()},
-        }
-        if self.root_client is None:
-            self.http_client = common["http_client"] = self.http_client or lib.Client(**http)
-            self.root_client = openai.OpenAI(**common)
-            self.client = self.root_client.chat.completions
-        if self.root_async_client is None:
-            self.http_async_client = common["http_client"] = self.http_async_client or lib.AsyncClient(**http)
-            self.root_async_client = openai.AsyncOpenAI(**common)
-            self.async_client = self.root_async_client.chat.completions
+            self.row = lookup("openai", self.model)
+        self.base_url = self.base_url or self.row.base_url
         return self
 
     @property
     def origin(self) -> str:
         """Where a message comes from, as it is marked: thoughts go back to the same model at the same host only."""
-        return f"{self.row.provider}:{self._host}:{self.row.family or self.model_name}"
+        return f"{self.row.provider}:{self._host}:{self.row.family or self.model}"
 
     @property
     def _llm_type(self) -> str:
         return "research-agent-chat"
 
     @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"model": self.model, "base_url": self.base_url, "temperature": self.temperature, "max_tokens": self.max_tokens}
+
+    @property
     def _host(self) -> str:
-        return urlsplit(self.openai_api_base or "").hostname or "host"
+        return urlsplit(self.base_url).hostname or "host"
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        return httpx.Client(**options(httpx, self.idle_timeout_s))
+
+    @cached_property
+    def _async_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(**options(httpx, self.idle_timeout_s))
 
     def _secret(self) -> str:
-        return self.openai_api_key.get_secret_value() if isinstance(self.openai_api_key, SecretStr) else ""
+        return self.api_key.get_secret_value() if self.api_key else ""
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
-        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": self.row.provider}
+        return {**super()._get_ls_params(stop=stop or self.stop, **kwargs), "ls_provider": self.row.provider}
 
-    def _get_request_payload(self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        messages = self._convert_input(input_).to_messages()
-        payload = super()._get_request_payload(messages, stop=stop, **kwargs)
-        payload.update(payload.pop("extra_body", None) or {})
-        return request.fit(payload, messages, self.row, origin=self.origin)
+    def get_num_tokens(self, text: str) -> int:
+        """An estimate: no tokenizer can be assumed."""
+        return estimate_tokens(text)
 
-    def with_structured_output(self, schema: Any = None, *, method: Any = "json_schema", **kwargs: Any) -> Any:
-        """By `response_format`: a forced tool call is refused while a model thinks."""
-        if method == "json_schema" and schema is not None:
-            wire = convert_to_json_schema(schema)
-            named = {"name": wire.get("title", "answer"), "schema": wire, "strict": bool(kwargs.pop("strict", True))}
-            told = {"kwargs": {"method": method}, "schema": convert_to_openai_tool(schema)}
-            kwargs |= {"response_format": {"type": "json_schema", "json_schema": named}, "ls_structured_output_format": told}
-            method = "json_mode"  # as the base reads the answer: whatever the host can, the text is one JSON object
-        return super().with_structured_output(schema, method=method, **kwargs)
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: Any = None, strict: bool | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """`tool_choice`: auto, none, required (or any, or True), or a tool's name. What its host cannot do becomes auto."""
+        formed = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        if tool_choice:
+            kwargs["tool_choice"] = request.choice(tool_choice)
+        return self.bind(tools=formed, **kwargs)
 
-    # Whole and streamed, sync and async: each only carries bytes between the SDK and `Answer`.
+    def with_structured_output(
+        self, schema: Any = None, *, method: str = "json_schema", include_raw: bool = False, strict: bool = True, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """By `response_format`: a forced tool call (`function_calling`) is refused while a model thinks."""
+        if method == "function_calling":
+            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        return asked_by_format(self, schema, json_only=method == "json_mode", include_raw=include_raw, strict=strict, **kwargs)
+
+    def payload(self, messages: Sequence[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """The request's body as it is sent."""
+        own = {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop or self.stop}
+        return request.fit({**own, **(self.extra_body or {}), **kwargs}, messages, self.row, origin=self.origin)
+
+    # Whole and streamed, sync and async: each only carries bytes between the host and `Answer`.
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> ChatResult:
-        payload = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": False})
-        try:
-            with self.client.with_streaming_response.create(**_sdk(payload)) as response:
-                return self._whole(payload, response.read(), response.headers)
-        except _FAILURES as error:
-            raise self._failed(error, payload) from None
+        payload = self.payload(messages, stop, **{**kwargs, "stream": False})
+        with self._sent(payload) as response:
+            return self._whole(payload, response.read(), response.headers)
 
     async def _agenerate(
         self,
@@ -121,27 +143,21 @@ class ReasoningChatModel(BaseChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        payload = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": False})
-        try:
-            async with self.async_client.with_streaming_response.create(**_sdk(payload)) as response:
-                return self._whole(payload, await response.read(), response.headers)
-        except _FAILURES as error:
-            raise self._failed(error, payload) from None
+        payload = self.payload(messages, stop, **{**kwargs, "stream": False})
+        async with self._asent(payload) as response:
+            return self._whole(payload, await response.aread(), response.headers)
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         payload, reader = self._streamed(messages, stop, kwargs)
-        try:
-            with self.client.with_streaming_response.create(**_sdk(payload)) as response:
-                reader.opened(response.headers)
-                for piece in response.iter_bytes():
-                    if chunk := reader.feed(piece):
-                        yield chunk
-                    if reader.done:
-                        break
-        except _FAILURES as error:
-            raise self._failed(error, payload) from None
+        with self._sent(payload) as response:
+            reader.opened(response.headers)
+            for piece in response.iter_bytes():
+                if chunk := reader.feed(piece):
+                    yield chunk
+                if reader.done:
+                    break
         yield reader.end()
 
     async def _astream(
@@ -152,22 +168,54 @@ class ReasoningChatModel(BaseChatOpenAI):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         payload, reader = self._streamed(messages, stop, kwargs)
-        try:
-            async with self.async_client.with_streaming_response.create(**_sdk(payload)) as response:
-                reader.opened(response.headers)
-                async for piece in response.iter_bytes():
-                    if chunk := reader.feed(piece):
-                        yield chunk
-                    if reader.done:
-                        break
-        except _FAILURES as error:
-            raise self._failed(error, payload) from None
+        async with self._asent(payload) as response:
+            reader.opened(response.headers)
+            async for piece in response.aiter_bytes():
+                if chunk := reader.feed(piece):
+                    yield chunk
+                if reader.done:
+                    break
         yield reader.end()
 
+    @contextmanager
+    def _sent(self, payload: Mapping[str, Any]) -> Iterator[httpx.Response]:
+        try:
+            with self._client.stream("POST", **self._request(payload)) as response:
+                if not response.is_success:
+                    response.read()
+                    raise self._refused(response, payload)
+                yield response
+        except _FAILURES as error:
+            raise from_exception(error, host=self._host, secret=self._secret()) from None
+
+    @asynccontextmanager
+    async def _asent(self, payload: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        try:
+            async with self._async_client.stream("POST", **self._request(payload)) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._refused(response, payload)
+                yield response
+        except _FAILURES as error:
+            raise from_exception(error, host=self._host, secret=self._secret()) from None
+
+    def _request(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        key = self._secret()
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream, application/json",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+            **(self.default_headers or {}),
+        }
+        url = f"{self.base_url.rstrip('/')}/chat/completions"
+        # A lone surrogate becomes the JSON escape that it is.
+        return {"url": url, "headers": headers, "content": body.encode("utf-8", "backslashreplace")}
+
     def _streamed(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], _Reader]:
-        if self._should_stream_usage(kwargs.pop("stream_usage", None), **kwargs) and self.row.stream_usage:
+        if kwargs.pop("stream_usage", self.stream_usage) and self.row.stream_usage:
             kwargs["stream_options"] = {"include_usage": True}
-        payload = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": True})
+        payload = self.payload(messages, stop, **{**kwargs, "stream": True})
         return payload, _Reader(self._answer(payload), self._host, self._secret(), self._learn)
 
     def _whole(self, payload: Mapping[str, Any], body: bytes, headers: Mapping[str, str]) -> ChatResult:
@@ -185,7 +233,7 @@ class ReasoningChatModel(BaseChatOpenAI):
         assert isinstance(message, AIMessage)  # noqa: S101
         message.id = data.get("id") or message.id
         info = {"finish_reason": message.response_metadata.get("finish_reason")}
-        output = {"model_name": data.get("model") or self.model_name, "token_usage": data.get("usage") or {}}
+        output = {"model_name": data.get("model") or self.model, "token_usage": data.get("usage") or {}}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
 
     def _answer(self, payload: Mapping[str, Any]) -> Answer:
@@ -196,8 +244,8 @@ class ReasoningChatModel(BaseChatOpenAI):
         if answer.opened and not self.row.opens_in_thought:
             self.row = replace(self.row, opens_in_thought=True)
 
-    def _failed(self, error: Exception, payload: Mapping[str, Any]) -> ModelCallError:
-        failure = from_exception(error, host=self._host, secret=self._secret())
+    def _refused(self, response: httpx.Response, payload: Mapping[str, Any]) -> ModelCallError:
+        failure = from_answer(response.status_code, response.text, host=self._host, headers=response.headers, secret=self._secret())
         learned = adapted(self.row, failure.reason) if failure.kind == "bad_request" else None
         if learned is None or not (payload.get("response_format") or learned.structured == self.row.structured):
             return failure
@@ -254,11 +302,6 @@ class _Reader:
         if not isinstance(chunk, dict) or chunk.get("error") or chunk.get("object") == "error":
             raise from_answer(200, data, host=self._host, secret=self._secret)
         self._answer.feed(chunk)
-
-
-def _sdk(payload: dict[str, Any]) -> dict[str, Any]:
-    """Through `extra_body`: the SDK refuses fields it does not know, and walks every message to check those it does."""
-    return {"model": payload["model"], "messages": [], "stream": payload["stream"], "extra_body": payload}
 
 
 def _trace_id(headers: Mapping[str, str]) -> str:

@@ -29,11 +29,11 @@ class Claude(VendorModel, ChatAnthropic):
 
     @cached_property
     def _client(self) -> anthropic.Client:
-        return anthropic.Client(**self._client_params, http_client=library(anthropic).Client(**options(anthropic)))
+        return anthropic.Client(**self._client_params, http_client=library(anthropic).Client(**options(library(anthropic))))
 
     @cached_property
     def _async_client(self) -> anthropic.AsyncClient:
-        return anthropic.AsyncClient(**self._client_params, http_client=library(anthropic).AsyncClient(**options(anthropic)))
+        return anthropic.AsyncClient(**self._client_params, http_client=library(anthropic).AsyncClient(**options(library(anthropic))))
 
     def errors(self) -> tuple[type[Exception], ...]:
         return (anthropic.APIError, library(anthropic).HTTPError, OSError)

@@ -53,7 +53,8 @@ def _with_thought(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
 
 
 def gpt(settings: Settings, row: Row) -> Gpt:
-    base_url, lib, http = settings.base_url or row.base_url, library(openai), options(openai)
+    lib = library(openai)
+    base_url, http = settings.base_url or row.base_url, options(lib)
     params = {**row.body, **settings.params, "use_responses_api": True}
     reasoning = {"summary": "auto", **({"effort": effort} if (effort := params.pop("reasoning_effort", None)) else {})}
     return Gpt(

@@ -1,4 +1,4 @@
-"""HTTP clients for the vendors' SDKs."""
+"""HTTP clients for models' hosts: ours, and those within the vendors' SDKs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def library(sdk: ModuleType) -> Any:
     return import_module(base.__module__.partition(".")[0])
 
 
-def options(sdk: ModuleType, idle_timeout_s: float = IDLE_TIMEOUT_S) -> dict[str, Any]:
-    """For the library's `Client` and `AsyncClient`.
+def options(lib: Any, idle_timeout_s: float = IDLE_TIMEOUT_S) -> dict[str, Any]:
+    """For the `Client` and `AsyncClient` of httpx, or of the library that an SDK is built on.
 
     A new connection for each call: calls are minutes apart, and an idle one dies unseen or belongs to a closed event loop.
     """
-    lib = library(sdk)
     return {
         "timeout": lib.Timeout(idle_timeout_s, connect=CONNECT_TIMEOUT_S),
         "limits": lib.Limits(max_connections=100, max_keepalive_connections=0),
         "verify": _tls(lib),
+        "follow_redirects": True,
     }
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_openai_messages
 
 from .answer import REASONING, REASONING_DETAILS, REASONING_FIELD, Asked
 from .catalog import Row
@@ -24,12 +24,11 @@ def asked(payload: Mapping[str, Any], row: Row) -> Asked:
     return Asked(tools=names, structured=bool(payload.get("response_format")), opened=row.opens_in_thought)
 
 
-def fit(payload: Wire, messages: Sequence[BaseMessage], row: Row, *, origin: str) -> Wire:
-    """The payload as the host of `row` takes it. `messages` are what `payload["messages"]` was made from, one for one."""
-    for message, wire in zip(messages, payload["messages"], strict=True):
-        if isinstance(message, AIMessage):
-            _assistant(message, wire, row, origin)
-    _ids(payload["messages"], row)
+def fit(settings: Mapping[str, Any], messages: Sequence[BaseMessage], row: Row, *, origin: str) -> Wire:
+    """The body of a request with these settings, as the host of `row` takes it."""
+    wires = [_assistant(message, row, origin) if isinstance(message, AIMessage) else _other(message) for message in messages]
+    payload = {**settings, "messages": wires}
+    _ids(wires, row)
     _choice(payload, row)
     _format(payload, row)
     _limits(payload, row)
@@ -39,11 +38,30 @@ def fit(payload: Wire, messages: Sequence[BaseMessage], row: Row, *, origin: str
     return {**row.body, **payload, **row.fixed}
 
 
-def _assistant(message: AIMessage, wire: Wire, row: Row, origin: str) -> None:
-    if isinstance(wire.get("content"), list):
-        wire["content"] = "".join(block.get("text", "") for block in wire["content"] if isinstance(block, dict))
-    for call in wire.get("tool_calls") or ():
-        call["function"]["arguments"] = _json(call["function"].get("arguments"))
+def choice(wanted: Any) -> Any:
+    """A tool choice as it is written on the wire, from what LangChain's callers say."""
+    if wanted in (True, "any"):
+        return "required"
+    if not isinstance(wanted, str) or wanted in ("auto", "none", "required"):
+        return wanted
+    return {"type": "function", "function": {"name": wanted}}
+
+
+def _other(message: BaseMessage) -> Wire:
+    wire = dict(convert_to_openai_messages(message))
+    if isinstance(message, ToolMessage):
+        wire.pop("name", None)  # its call has it
+    return wire
+
+
+def _assistant(message: AIMessage, row: Row, origin: str) -> Wire:
+    wire: Wire = {"role": "assistant", "content": str(message.text)}
+    if message.name:
+        wire["name"] = message.name
+    if calls := (*message.tool_calls, *message.invalid_tool_calls):
+        wire["tool_calls"] = [
+            {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": _json(call["args"])}} for call in calls
+        ]
     own = message.response_metadata.get("model_provider") == origin
     thought = message.additional_kwargs.get(REASONING)
     came_as = message.additional_kwargs.get(REASONING_FIELD) or row.reasoning_field
@@ -58,10 +76,13 @@ def _assistant(message: AIMessage, wire: Wire, row: Row, origin: str) -> None:
         wire[row.reasoning_field] = ""  # another model's thought, or none: the field must be there
     if wire.get("tool_calls") and not wire.get("content"):
         wire.pop("content", None)
+    return wire
 
 
 def _json(arguments: Any) -> str:
     """Arguments of a rejected call are no JSON, and templates parse them: the model is told by the call's result."""
+    if isinstance(arguments, dict):
+        return json.dumps(arguments, ensure_ascii=False)
     try:
         return arguments if isinstance(json.loads(arguments), dict) else "{}"
     except (TypeError, json.JSONDecodeError):
