@@ -84,17 +84,19 @@ class Indexer:
 
     def nearest(self, vector: NDArray[np.float32], allowed: Filter, limit: int) -> dict[int, float]:
         """Chunks nearest to a query, with the cosine of their nearest window, best first: of what is indexed by now."""
-        keys = self._ledger.indexed_keys(allowed, _NARROW) if allowed.narrow else []
-        if allowed.narrow and len(keys) < _NARROW:
-            near = self._ask(lambda vectors: vectors.among(keys, vector))
-        else:
-            near = self._ask(lambda vectors: vectors.query(vector, (8 if allowed.narrow else 2) * limit))
-        return dict(list(self._ledger.by_key(_by_chunk(near), allowed).items())[:limit])
+        near = self._ask(lambda vectors: vectors.query(vector, (8 if allowed.narrow else 2) * limit))
+        found = self._ledger.by_key(_by_chunk(near), allowed)
+        if len(found) < limit and allowed.narrow:  # few of the nearest are let through: those that are, one by one, if they are few
+            keys = self._ledger.indexed_keys(allowed, _NARROW)
+            if len(keys) < _NARROW:
+                near = self._ask(lambda vectors: vectors.among(keys, vector))
+                found = self._ledger.by_key(_by_chunk(near), allowed)
+        return dict(list(found.items())[:limit])
 
     def cosines(self, vector: NDArray[np.float32], chunks: Sequence[Chunk]) -> dict[int, float]:
         """Those of these chunks, where they are indexed."""
         ids = {chunk.key: chunk.id for chunk in chunks}
-        keys = [key for chunk in chunks for key in chunk.windows()]
+        keys = [f"{chunk.key}:{w}" for chunk in chunks for w in range(chunk.vectors)]
         near = self._ask(lambda vectors: vectors.among(keys, vector))
         return {ids[key]: cosine for key, cosine in _by_chunk(near)}
 

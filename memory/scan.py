@@ -1,7 +1,10 @@
-"""Nearest vectors, exactly: every vector of a run in memory, compared one by one.
+"""Nearest vectors in memory: each compared with the query, one by one.
 
 A graph of neighbours loses what stands alone: among thousands of pages on other things the one passage that is sought has few links to
 it, and Chroma's index passed over a tenth of the true ten nearest. A long run's 15,000 vectors are 23 MB and a comparison 5 ms.
+
+Of more than EXACT vectors first a sketch is compared, their share of the directions in which they differ most; then, of the best by that,
+the whole.
 """
 
 from __future__ import annotations
@@ -15,8 +18,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_BYTES = 256_000_000
+EXACT = 50_000
+"""Vectors, that many are compared whole: 77 MB of 384 dimensions, 10 ms."""
+MOST_BYTES = 1_000_000_000
 """Of vectors in memory; with more, it is the index that is asked."""
+_SKETCHED = 96  # dimensions: of MiniLM's 384 they keep 72 % of the length
+_LOOKED_AT = 0.03  # of the vectors, those that the sketch puts first, are compared whole: 999 of 1,000 of the ten nearest are among them
+_SAMPLE = 8_192  # vectors that a sketch's directions are taken from
 
 
 class Scan:
@@ -24,26 +32,36 @@ class Scan:
 
     def __init__(self, dimensions: int) -> None:
         self._lock = threading.Lock()
-        self._rows: NDArray[np.float32] = np.empty((1024, dimensions), dtype=np.float32)
+        self._rows: NDArray[np.float32] | NDArray[np.float16] = np.empty((1024, dimensions), dtype=np.float32)
+        self._sketch: _Sketch | None = None
         self._keys: list[str] = []
         self._place: dict[str, int] = {}
 
     @staticmethod
     def holds(vectors: int, dimensions: int) -> bool:
-        return vectors * dimensions * 4 <= MOST_BYTES
+        size = 4 * dimensions if vectors <= EXACT else 2 * dimensions + 4 * _SKETCHED
+        return vectors * size <= MOST_BYTES
 
     def put(self, keys: Sequence[str], vectors: NDArray[np.float32]) -> None:
         with self._lock:
             new = [key for key in dict.fromkeys(keys) if key not in self._place]
-            need = len(self._keys) + len(new)
-            if need > len(self._rows):
-                rows = np.empty((max(need, 2 * len(self._rows)), self._rows.shape[1]), dtype=np.float32)
-                rows[: len(self._keys)] = self._rows[: len(self._keys)]
-                self._rows = rows
+            self._make_room(len(self._keys) + len(new))
             for key in new:
                 self._place[key] = len(self._keys)
                 self._keys.append(key)
-            self._rows[[self._place[key] for key in keys]] = vectors
+            places = [self._place[key] for key in keys]
+            self._rows[places] = vectors
+            if self._sketch is not None and not self._sketch.outgrown(len(self._keys)):
+                self._sketch.put(places, vectors)
+            elif len(self._keys) > EXACT:
+                self._sketch = _Sketch(self._rows, len(self._keys))
+
+    def _make_room(self, need: int) -> None:
+        held, kind = len(self._keys), np.float32 if need <= EXACT else np.float16  # half as exact is a thousandth of a cosine
+        if need > len(self._rows) or kind != self._rows.dtype:
+            rows = np.empty((max(need, 2 * held, 1024), self._rows.shape[1]), dtype=kind)
+            rows[:held] = self._rows[:held]
+            self._rows = rows
 
     def remove(self, keys: Iterable[str]) -> None:
         with self._lock:
@@ -52,12 +70,21 @@ class Scan:
             self._rows = self._rows[kept]
             self._keys = [self._keys[place] for place in kept]
             self._place = {key: place for place, key in enumerate(self._keys)}
+            self._sketch = _Sketch(self._rows, len(kept)) if len(kept) > EXACT else None
 
     def nearest(self, vector: NDArray[np.float32], limit: int) -> list[tuple[str, float]]:
         """Keys with their cosine, best first."""
         with self._lock:
-            cosines = self._rows[: len(self._keys)] @ vector
-            best = np.argpartition(-cosines, limit)[:limit] if limit < len(cosines) else range(len(cosines))
+            held = len(self._keys)
+            if self._sketch is None:
+                cosines = self._rows[:held].astype(np.float32, copy=False) @ vector
+                best = _largest(cosines, limit)
+            else:
+                looked_at = self._sketch.nearest(vector, held, max(int(_LOOKED_AT * held), 4 * limit))
+                compared = self._rows[looked_at].astype(np.float32) @ vector
+                first = _largest(compared, limit)
+                best, cosines = looked_at[first], np.zeros(held, dtype=np.float32)
+                cosines[best] = compared[first]
             pairs = [(self._keys[place], float(cosines[place])) for place in best]
         return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
@@ -65,8 +92,38 @@ class Scan:
         """These, as far as they are there."""
         with self._lock:
             known = [key for key in keys if key in self._place]
-            cosines = (self._rows[[self._place[key] for key in known]] @ vector).tolist() if known else []
+            places = [self._place[key] for key in known]
+            cosines = (self._rows[places].astype(np.float32, copy=False) @ vector).tolist() if known else []
         return sorted(zip(known, cosines, strict=True), key=lambda pair: (-pair[1], pair[0]))
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+class _Sketch:
+    """Rows in the few directions in which a sample of them is longest: no other few keep their products as well."""
+
+    def __init__(self, rows: NDArray[np.float32] | NDArray[np.float16], held: int) -> None:
+        self._fitted = held
+        sample = rows[np.linspace(0, held - 1, min(held, _SAMPLE), dtype=np.int64)].astype(np.float32)
+        _, directions = np.linalg.eigh(sample.T @ sample)
+        self._directions: NDArray[np.float32] = np.ascontiguousarray(directions[:, -_SKETCHED:])
+        self._rows = np.empty((len(rows), self._directions.shape[1]), dtype=np.float32)
+        for start in range(0, held, _SAMPLE):
+            end = min(start + _SAMPLE, held)
+            self._rows[start:end] = rows[start:end].astype(np.float32) @ self._directions
+
+    def outgrown(self, held: int) -> bool:
+        """Whether there are so many more that other directions may tell more of them."""
+        return held > 2 * self._fitted or held > len(self._rows)
+
+    def put(self, places: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        self._rows[places] = vectors @ self._directions
+
+    def nearest(self, vector: NDArray[np.float32], held: int, count: int) -> NDArray[np.intp]:
+        return _largest(self._rows[:held] @ (vector @ self._directions), count)
+
+
+def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Where the `count` largest are, in any order."""
+    return np.argpartition(-values, count)[:count] if count < len(values) else np.arange(len(values))

@@ -58,3 +58,25 @@ def test_a_folder_answers_alike_with_room_in_memory_and_without(tmp_path: Path, 
     assert set(before) == set(keys) - {"k1"}
     assert [key for key, _ in again.among(["k1", "k2"], vectors[2])] == ["k2"]
     again.close()
+
+
+def test_of_very_many_the_nearest_are_found_by_a_sketch_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "EXACT", 4_000)
+    rng = np.random.default_rng(5)
+    lengths = 1 / np.arange(1, 129) ** 0.5  # as in embeddings of texts: most of what they differ in lies in few directions
+    vectors = unit(rng.normal(size=(12_000, 128)) * lengths)
+    keys = [f"k{n}" for n in range(12_000)]
+    found = Scan(128)
+    for start in range(0, 12_000, 500):
+        found.put(keys[start : start + 500], vectors[start : start + 500])
+    found.remove(keys[:1_000])
+    found.put(["k2000"], vectors[:1])  # written again, as another
+
+    held = np.vstack([vectors[1_000:2_000], vectors[:1], vectors[2_001:]])
+    kept = 0
+    for asked in held[::110]:
+        nearest = {keys[n + 1_000] for n in np.argsort(-(held @ asked), kind="stable")[:10]}
+        kept += len(nearest & {key for key, _ in found.nearest(asked, 10)})
+    assert kept >= 0.99 * 1_000
+    assert found.nearest(vectors[0], 1) == [("k2000", pytest.approx(1.0, abs=2e-3))]
+    assert found.among(["k0", "k5000"], vectors[5_000]) == [("k5000", pytest.approx(1.0, abs=2e-3))]
