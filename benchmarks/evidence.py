@@ -4,6 +4,8 @@
 
 Each hop is a step that thinks its sub-question and reads that hop's supporting paragraph among others of the question. At the end every
 question is recalled once, in 4,000 tokens: for which share of the hops is the supporting paragraph there, whole?
+
+Then as a compaction recalls: 2,000 tokens at each hop, for the question, and for the question with the hop's thought.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from pathlib import Path
 
 from rank_bm25 import BM25Plus
 
+from research_agent.graphs.compaction import needed
+from research_agent.graphs.window import RECALL_TOKENS
 from research_agent.memory import Archive, Embedder, Segment, choose, estimate_tokens
 from research_agent.memory.recall import Weights
 
@@ -29,6 +33,8 @@ READ_A_STEP = 7  # paragraphs: what a search and a page bring
 class Question:
     text: str
     evidence: list[str]
+    thoughts: list[str]
+    """One for each piece of evidence: what was thought before it was read."""
 
 
 def run_of(items: list[dict]) -> tuple[list[Segment], list[Question]]:
@@ -38,20 +44,21 @@ def run_of(items: list[dict]) -> tuple[list[Segment], list[Question]]:
     for item in items:
         paragraphs = {part["idx"]: part for part in item["paragraphs"]}
         others = [part for part in item["paragraphs"] if not part["is_supporting"]]
-        evidence, answers = [], []
+        evidence, answers, thoughts = [], [], []
         for hop in item["question_decomposition"]:
             step += 1
             asked = re.sub(r"#(\d+)", lambda match: answers[int(match[1]) - 1], hop["question"])  # noqa: B023
             answers.append(hop["answer"])
             base = {"run": "bench", "step": step}
-            segments.append(Segment(**base, kind="reasoning", text=f"I need to find out: {asked}", trust="own"))
+            thoughts.append(f"I need to find out: {asked}")
+            segments.append(Segment(**base, kind="reasoning", text=thoughts[-1], trust="own"))
             support = paragraphs[hop["paragraph_support_idx"]]
             evidence.append(support["paragraph_text"])
             read = [support, *(others.pop() for _ in range(min(READ_A_STEP - 1, len(others))))]
             for n, part in enumerate(read):
                 text, title = part["paragraph_text"], part["title"]
                 segments.append(Segment(**base, kind="observation", ordinal=n, text=text, title=title, trust="untrusted"))
-        questions.append(Question(item["question"], evidence))
+        questions.append(Question(item["question"], evidence, thoughts))
     return segments, questions
 
 
@@ -93,6 +100,20 @@ async def our_share(
     return 100 * found / total, most
 
 
+async def compaction_share(folder: Path, questions: list[Question], embedder: Embedder | None, *, thought: bool) -> float:
+    """Percent of the hops whose passage a compaction's block would hold. The run is in the folder."""
+    archive = Archive.open(folder, run="bench", embedder=embedder)
+    await archive.flush()
+    found = []
+    for question in questions:
+        for text, said in zip(question.evidence, question.thoughts, strict=True):
+            query = needed(question.text, said if thought else "")
+            passages = await archive.recall(query, budget_tokens=RECALL_TOKENS, kinds=("observation",))
+            found.append(any(text.strip() in passage.text for passage in passages))
+    await archive.close()
+    return 100 * sum(found) / len(found)
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description="evidence over a long run")
     parser.add_argument("--data", type=Path, required=True)
@@ -108,6 +129,9 @@ async def main() -> None:
         for name, used in (("words only", None), *([("with embedder", embedder)] if embedder else [])):
             share, most = await our_share(Path(folder), segments, questions, used)
             print(f"  {f'recall, {name}':<28} {share:6.1f} %   at most {most} tokens", flush=True)
+            for what, thought in (("question", False), ("question and thought", True)):
+                share = await compaction_share(Path(folder), questions, used, thought=thought)
+                print(f"  {f'  compaction, {what}':<28} {share:6.1f} %", flush=True)
         for field in fields(Weights) if args.ablate else ():
             if field.name != "dense" or embedder:
                 share, _ = await our_share(Path(folder), segments, questions, embedder, replace(Weights(), **{field.name: 0.0}))

@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from research_agent.memory import best_passages, estimate_tokens
 from research_agent.memory.clip import head
 
 from . import prompts
+from .calls import reasoning_of
 from .observation import cut, render
 from .ports import Archive, Context, ModelCallError
 from .state import ResearchState, SubQuestion, TurnRef
@@ -47,6 +48,8 @@ LEAST_ROOM_TOKENS = 400
 """Of a prompt beside its rules, tools and brief: with less, nothing can be investigated."""
 FRAME_TOKENS = 60
 """What stands around the parts of the block."""
+THOUGHT_CHARS = 400
+"""Of the latest thought, its end: what it was about to look for is recalled with the sub-question."""
 LEAST_RESULT_TOKENS = 60
 """A result that has less room is left out for its handles."""
 
@@ -96,7 +99,7 @@ async def compact(
     own = block.own()
     summary = block.fitted(_summary(await summarize(gone))) if summarize and gone else ""
     handles = block.handles(live)
-    recalled = await block.recalled(live, recall_tokens)
+    recalled = await block.recalled(needed(current["question"], _latest(turns, archive)), live, recall_tokens)
     text = prompts.memory([own, summary, handles, recalled], opening)
     return Compacted([brief, keep(HumanMessage(text), archive, step=state.get("step", 0), opens=True)], kept)
 
@@ -140,12 +143,12 @@ class _Block:
             lines = lines[len(lines) // 2 + 1 :]
         return ""
 
-    async def recalled(self, live: frozenset[str], budget_tokens: int) -> str:
-        """What serves the open sub-question, of all that was read."""
+    async def recalled(self, query: str, live: frozenset[str], budget_tokens: int) -> str:
+        """What serves a query, of all that was read."""
         budget = min(budget_tokens, self.limit)
         if budget <= 0:
             return ""
-        found = await self._archive.recall(self._current["question"], budget_tokens=budget, kinds=("observation",), exclude=live)
+        found = await self._archive.recall(query, budget_tokens=budget, kinds=("observation",), exclude=live)
         passages = list(found)
         while passages:
             text = render(shown(passage.segment, passage.text) for passage in passages)
@@ -153,6 +156,18 @@ class _Block:
                 return self.fitted(text)
             passages.remove(min(passages, key=lambda passage: passage.score))
         return ""
+
+
+def needed(question: str, thought: str) -> str:
+    """What the next thought is likely to need: what serves the question, and what was thought last."""
+    return f"{question} {thought[-THOUGHT_CHARS:]}".strip()
+
+
+def _latest(turns: Sequence[TurnRef], archive: Archive) -> str:
+    """The newest turn's thought; empty where it is not the model's: a sub-question was just opened."""
+    newest = next((turn for turn in reversed(turns) if turn["opens"]), None)
+    message = load(newest["ref"], archive) if newest else None
+    return reasoning_of(message) if isinstance(message, AIMessage) else ""
 
 
 def _answers(plan: Sequence[SubQuestion]) -> str:

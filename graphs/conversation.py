@@ -17,6 +17,7 @@ from research_agent.memory.segment import MAX_ORDINALS, handle
 
 from . import prompts
 from .calls import reasoning_of
+from .compaction import needed
 from .observation import Shown, render
 from .state import TurnRef
 from .window import HANDLES, RECALL_TOKENS, Marks, evict, handles, message_tokens, read_before, shown
@@ -183,6 +184,5 @@ def clipped(segment: Segment, text: str, left_out_tokens: int) -> str:
 
 
 def _topic(asked: Sequence[AnyMessage], items: Sequence[Placed]) -> str:
-    """What the next thought is about: what was asked last, and what was thought last."""
     thoughts = [f"{reasoning_of(item.message)} {item.message.text}" for item in items if isinstance(item.message, AIMessage)]
-    return " ".join([*(str(message.text)[:1000] for message in asked[-1:]), *(thought[:600] for thought in thoughts[-1:])])
+    return needed(str(asked[-1].text)[:1000] if asked else "", thoughts[-1] if thoughts else "")

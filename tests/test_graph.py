@@ -226,6 +226,24 @@ async def test_a_compaction_keeps_the_sub_question_the_findings_and_the_handles(
     assert "S300 topic 2" in memory
 
 
+async def test_a_compaction_recalls_what_the_latest_thought_is_about(archive: Archive) -> None:
+    counter = iter(range(1000))
+
+    def investigate(messages: list[BaseMessage]) -> AIMessage:
+        n = next(counter)
+        wanted = ("web_search", {"query": f"harbour {n}"})
+        return AIMessage("done") if n == 30 else calls(wanted, at=n, thought="Nothing yet. Who was the keeper of Oland lighthouse?")
+
+    def long_page(query: str) -> Observation:
+        told = "The keeper of Oland lighthouse was Maren Voss." if query == "harbour 14" else "Ships came and went."
+        return Observation(documents=(Document(text=f"{told} " + "Words of some length follow. " * 800, url=query, title=query),))
+
+    given = model(investigate, sub_questions=["How did the harbours grow?"], window_tokens=16_000, max_output_tokens=2_000)
+    await build_research_graph().ainvoke({"question": "What?"}, context=context(archive, given, tool("web_search", long_page)))
+    memory = next(str(m.content) for m in reversed(prompts(given)[-1]) if isinstance(m, HumanMessage) and "<memory>" in str(m.content))
+    assert "Maren Voss" in memory
+
+
 async def test_an_overflow_error_teaches_the_window(archive: Archive) -> None:
     counter = iter(range(1000))
 
