@@ -36,8 +36,9 @@ from research_agent.history.recorder import opened_recorder
 from research_agent.memory import Archive, choose, estimate_tokens
 from research_agent.models.catalog import lookup
 from research_agent.redact import Redactor
-from research_agent.runs import Run, Slot, now
+from research_agent.runs import Run, now
 from research_agent.stores import checkpoint_file
+from research_agent.stores.slot import Slot
 from research_agent.tools.note import note_tool
 from research_agent.tools.python import python_tool
 from research_agent.tools.recall import recall_tool
@@ -73,7 +74,7 @@ async def ours(world: World, mind: Mind, folder: Path, embedder: str) -> Outcome
         clock=lambda: time.monotonic() - started,
         now=now,
         redact=redact,
-        slot=Slot(Run(folder)),
+        slot=Slot(Run(folder).call),
     )
     spent = time.process_time()
     recording = opened_recorder(Run(folder), archive, redact)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from research_agent.events import STREAMED_ONLY, Event
+from research_agent.stores.lines import Lines
 
 _COUNTED = ("input", "cached", "output", "reasoning", "usd")
 _LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
@@ -34,11 +34,11 @@ _KEYS: dict[str, tuple[str, ...]] = {
 
 
 class EventLog:
-    """Appends events; what is only streamed is left out. Several may write to one file: each line is one write."""
+    """Appends events; what is only streamed is left out. Several may write to one file."""
 
     def __init__(self, path: Path, redact: Callable[[str], str] = str) -> None:
         self._path, self._redact = path, redact
-        self._whole = False
+        self._lines = Lines(path)
         self._told: set[str] | None = None
         """Read with the first event: by then the run is this process's."""
 
@@ -55,20 +55,7 @@ class EventLog:
         stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **plain}
         line = json.dumps(stamped, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) + "\n"
         # A lone surrogate becomes the JSON escape that it is.
-        self._append(line.encode("utf-8", "backslashreplace"))
-
-    def _append(self, line: bytes) -> None:
-        file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            if not self._whole:
-                size = os.fstat(file).st_size
-                if size and os.pread(file, 1, size - 1) != b"\n":
-                    line = b"\n" + line  # the run was killed in the middle of a line
-                self._whole = True
-            while line:
-                line = line[os.write(file, line) :]
-        finally:
-            os.close(file)
+        self._lines.append(line.encode("utf-8", "backslashreplace"))
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, str):

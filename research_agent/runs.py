@@ -40,6 +40,11 @@ class Run:
         return self.folder / "events.jsonl"
 
     @property
+    def call(self) -> Path:
+        """The model call in flight (stores.slot)."""
+        return self.folder / "call.json"
+
+    @property
     def assets(self) -> Path:
         """What code made and a report may show (research_agent.assets)."""
         return self.folder / "assets"
@@ -88,27 +93,6 @@ class Run:
         """As recorded; a run recorded as running that nobody works on was interrupted."""
         status = str(self.read().get("status", "unknown"))
         return "interrupted" if status == "running" and not self.locked else status
-
-
-class Slot:
-    """The model call in flight (graphs.flight). Not synced to the disk: losing it with the power costs one call, made again."""
-
-    def __init__(self, run: Run) -> None:
-        self._path = run.folder / "call.json"
-
-    def read(self) -> str:
-        try:
-            return self._path.read_text("utf-8")
-        except FileNotFoundError:
-            return ""
-
-    def write(self, text: str) -> None:
-        new = self._path.with_name(f".call.json.{UNFINISHED}")
-        new.write_text(text, "utf-8", errors="backslashreplace")
-        new.replace(self._path)
-
-    def clear(self) -> None:
-        self._path.unlink(missing_ok=True)
 
 
 def now() -> str:

@@ -36,12 +36,13 @@ from research_agent.memory.embedders import Choice
 from research_agent.models.load import CannotLoad, load_roles
 from research_agent.redact import Redactor
 from research_agent.report import Report, build
-from research_agent.runs import Run, Slot, now
+from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores import places
 from research_agent.stores.checkpoints import open_checkpoints
 from research_agent.stores.errors import RunError, StoreError
 from research_agent.stores.faults import in_one_line
+from research_agent.stores.slot import Slot
 from research_agent.tools.registry import open_tools
 
 Status = Literal["complete", "incomplete", "failed"]
@@ -96,7 +97,7 @@ class Session:
         self._step = self._steps_before
         self._cut = False
         """Its last task did not end: a reply that came for it is kept."""
-        self._slot = Slot(run)
+        self._slot = Slot(run.call)
         self._before: dict[str, Any] = {}
         """The record as this session found it."""
 

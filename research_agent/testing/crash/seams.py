@@ -44,7 +44,7 @@ PLACES: dict[str, Place] = {
     "compaction": Place("research_agent.graphs.investigate", "compact"),
     "review": Place("research_agent.graphs.review", "ask_within"),
     "writing": Place("research_agent.graphs.write", "ask_within"),
-    "event": Place("research_agent.event_log", "EventLog._append", ("before", "half", "after")),
+    "event": Place("research_agent.stores.lines", "Lines.append", ("before", "half", "after")),  # also of the call in flight
     "run.made": Place("research_agent.runs", "Run.update", ("before",)),
     "run.json": Place("os", "replace", word="run.json"),
     "findings.json": Place("os", "replace", word="findings.json"),
