@@ -7,6 +7,10 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
+VERSION = 1
+"""Of this state and of the nodes that wait on it, as each checkpoint names it. Raised when an older version could not go on from what
+this one writes; fields that came since are optional, so that this one goes on from every older state."""
+
 Status = Literal["open", "done", "failed"]
 
 

@@ -33,11 +33,11 @@ def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies
     if question:
         changed["question"] = question
     if values.get("head"):
-        changed["head"] = _opened_by(values, question or values["question"], items, bodies)
+        changed["head"] = opened_by(values, question or values["question"], items, bodies)
     return changed
 
 
-def _opened_by(values: ResearchState, question: str, plan: Sequence[SubQuestion], bodies: Any) -> list[TurnRef]:
+def opened_by(values: ResearchState, question: str, plan: Sequence[SubQuestion], bodies: Any) -> list[TurnRef]:
     text = prompts.brief(question, values["brief"], [(item["id"], item["question"]) for item in plan])
     return [keep(HumanMessage(text), bodies, step=0, opens=True), *values["head"][1:]]
 

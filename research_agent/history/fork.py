@@ -21,11 +21,12 @@ from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
 from research_agent.history.changes import amend, other_plan, other_question
 from research_agent.history.memory_copy import Then, copy_bodies, copy_segments, new_ids, refs_in, with_ids
 from research_agent.history.records import NAME, Record, Records, current
-from research_agent.history.snapshot import snapshot
+from research_agent.history.snapshot import ledger, snapshot
 from research_agent.history.steps import NoSuchStep, Place, checkpoints, place, values_of
 from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
 from research_agent.stores import checkpoint_file
+from research_agent.stores.checkpoints import thread_of
 
 _INPUT = "__input__"  # LangGraph's name for a new input, which makes the graph begin anew with the state there is
 
@@ -50,16 +51,16 @@ async def fork(parent: Run, step: int, config: Config, changes: Changes = Change
             raise NoSuchStep(f"--plan: not allowed: run {parent.id} has no plan yet that another could stand for; --question is")
         if at is not None and not step and changes.question and not changes.plan:
             at = None  # another question before the first step: nothing of this one's is of use
-        ledger = snapshot(parent, "ledger.sqlite", folder)
-        if at is not None and ledger is None:
+        source = ledger(parent, folder) if at is not None else None
+        if at is not None and source is None:
             raise RunError(f"run {parent.id} has no ledger.sqlite: what it read is lost, so it cannot be forked")
         told = {"id": parent.id, "folder": str(parent.folder), "step": step, **_spent(parent, at)}
         nothing = {"steps": 0, "usd": 0.0, "seconds": 0.0}
         own = config.public()
         own["store"] = {**own.get("store", {}), "checkpoints": None}  # made here; its first session brings them to a server
         with runs.built(config.out, config.question, config=own, parent=told, **nothing) as run:
-            if at is not None and ledger is not None:
-                await _Copy(parent, run, at, step, ledger, snapshot(parent, NAME, folder), changes, config).make(history)
+            if at is not None and source is not None:
+                await _Copy(parent, run, at, step, source, snapshot(parent, NAME, folder), changes, config).make(history)
                 Assets(parent.folder).copied(run.folder, upto=step)
             run.update(status="incomplete", reason="forked, not begun")
     return Run(config.out.resolve() / run.id)
@@ -92,10 +93,10 @@ class _Copy:
     """The parent's checkpoints and memory up to a place, as the new run's."""
 
     def __init__(
-        self, parent: Run, run: Run, at: Place, step: int, ledger: Path, records: Path | None, changes: Changes, config: Config
+        self, parent: Run, run: Run, at: Place, step: int, source: Ledger, records: Path | None, changes: Changes, config: Config
     ) -> None:
         self._parent, self._run, self._at, self._step, self._changes, self._config = parent, run, at, step, changes, config
-        self._source = Ledger(ledger)
+        self._source = source
         self._target = Ledger(run.folder / "ledger.sqlite")
         self._replans = bool(changes.question) and not changes.plan
         self._before = _read(records) if records else []
@@ -179,7 +180,7 @@ class _Copy:
         self._records.add(Record(self._records.sessions() + 1, int(found.metadata["step"]), "fork", "", told))
         if self._replans:
             graph = build_research_graph(checkpointer=saver)
-            await graph.aupdate_state(self._thread(), {"question": changes.question}, as_node=_INPUT)
+            await graph.aupdate_state(thread_of(self._run.id), {"question": changes.question}, as_node=_INPUT)
 
     def _fold(self, values: ResearchState) -> list[Any]:
         """The live turns with the results of the last calls. A call that waited is answered too: no call may stand alone."""

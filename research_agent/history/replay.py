@@ -29,7 +29,7 @@ from research_agent.history.memory_copy import Then
 from research_agent.history.recorder import TapedArchive, id_of, super_step
 from research_agent.history.records import NAME, Record, Records, current
 from research_agent.history.requests import Writer, Written
-from research_agent.history.snapshot import snapshot
+from research_agent.history.snapshot import ledger, snapshot
 from research_agent.memory import Archive, NotArchived, Passage, Segment
 from research_agent.memory.ledger import Ledger
 from research_agent.memory.segment import thread_of
@@ -62,10 +62,11 @@ async def replay(run: Run) -> Replayed:
     with TemporaryDirectory(prefix="research-agent-") as temporary:
         folder = Path(temporary)
         (folder / "again").mkdir()
-        records, ledger = snapshot(run, NAME, folder), snapshot(run, "ledger.sqlite", folder)
-        if records is None or ledger is None:
+        records = snapshot(run, NAME, folder)
+        source = ledger(run, folder) if records else None
+        if records is None or source is None:
             raise RunError(f"run {run.id} has no {NAME if records is None else 'ledger.sqlite'}: it cannot be replayed")
-        source, archive = Ledger(ledger), Archive.open(folder / "again", run=run.id)
+        archive = Archive.open(folder / "again", run=run.id)
         try:
             return await _Replay(run, _read(records), source, archive).whole()
         finally:
@@ -86,7 +87,7 @@ class _Replay:
         self._run, self._source, self._archive = run, source, archive
         self._begun = [record for record in records if record.kind in ("session", "fork")]
         if not self._begun or self._begun[0].at != -2:
-            raise RunError(f"run {run.id} was begun by a version that kept no records: it cannot be replayed")
+            raise RunError(f"run {run.id} was begun by a version that kept no records, or they are lost: it cannot be replayed")
         self._player = _Player(run.id, records, source, archive)
 
     async def whole(self) -> Replayed:
