@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Row = tuple[Any, ...]
-"""Its rowid, then its columns as the new table has them."""
+"""Its rowid, then its columns in the new table's order, without those that an older version had not."""
 _PARTS = ("", "-wal", "-shm")
 _GAP = 200  # rows that cannot be read one after another, where nothing tells how many there were, are the end
 
@@ -66,7 +66,7 @@ def rescue(
     with closing(sqlite3.connect(new)) as target, closing(sqlite3.connect(path)) as source:
         make(target)
         for table in tables:
-            columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+            columns = _columns(target, source, table)
             places = f"INSERT OR IGNORE INTO {table} (rowid, {', '.join(columns)}) VALUES ({', '.join('?' * (len(columns) + 1))})"
             found, missing, top = _rows(source, table, columns)
             kept = [row for row in found if true(table, row)]
@@ -87,6 +87,19 @@ def adopt(new: Path, path: Path) -> Path:
     os.replace(path, kept)
     os.replace(new, path)
     return kept
+
+
+def _columns(target: sqlite3.Connection, source: sqlite3.Connection, table: str) -> list[str]:
+    known = _names(target, table)
+    had = _names(source, table) or known
+    return [name for name in known if name in had]
+
+
+def _names(db: sqlite3.Connection, table: str) -> list[str]:
+    try:
+        return [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+    except sqlite3.DatabaseError:
+        return []
 
 
 def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> tuple[list[Row], int, bool]:
