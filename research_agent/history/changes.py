@@ -8,6 +8,7 @@ from typing import Any, cast
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointMetadata, CheckpointTuple
+from langgraph.types import Send
 
 from research_agent.graphs import prompts
 from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
@@ -48,9 +49,13 @@ def other_question(values: ResearchState, question: str, turns: list[TurnRef]) -
 
 
 async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: Mapping[str, Any], *, unrouted: bool = False) -> None:
-    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`."""
+    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`:
+    those of calls with the calls as they are now."""
     checkpoint = at.checkpoint
     values = {**checkpoint["channel_values"], **changed}
+    if sent := values.get(_TASKS):
+        calls = {call["id"]: call for call in changed.get("calls") or ()}
+        values[_TASKS] = [Send(s.node, {**s.arg, "call": calls.get(s.arg["call"]["id"], s.arg["call"])}) for s in sent]
     if unrouted:
         values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
     versions = dict(checkpoint["channel_versions"])

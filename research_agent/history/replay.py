@@ -125,6 +125,9 @@ class _Replay:
     async def _fork(self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record) -> None:
         data = record.data
         await self._amend(saver, thread, data["changed"], unrouted=data["replanned"])
+        if made := {call["step"] for call in data["changed"].get("calls") or ()}:
+            calls = [segment for segment in self._source.segments(self._run.id) if segment.kind == "call" and segment.step in made]
+            await self._archive.archive(calls)
         if data["replanned"]:
             await self._remember(Then(**data["then"]))
             await graph.aupdate_state(thread, {"question": data["changed"]["question"]}, as_node="__input__")
@@ -233,8 +236,8 @@ class _Player:
             raise _Differs(f"request {left[0]} of {self.recorded} was asked then, and is not now: the run ends before it")
 
     def clock(self) -> float:
-        reached = self._minutes.get(self._session)
-        return self._limit_s if reached is not None and super_step() >= reached else 0.0
+        at, reached = self._now(), self._minutes.get(self._session)
+        return self._limit_s if reached is not None and at >= reached else 0.0
 
     def _now(self) -> int:
         at = super_step()

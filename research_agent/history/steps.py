@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from research_agent.graphs.state import Call, ResearchState
+from research_agent.graphs.state import Call, ResearchState, is_refused
 from research_agent.history.snapshot import snapshot
 from research_agent.runs import Run, RunError
 from research_agent.stores import checkpoint_file, places
@@ -115,6 +115,8 @@ def place(history: Sequence[CheckpointTuple], step: int) -> Place | None:
                 return Place(item, None)
         elif partial is None and _interior(calls, step) and _made(calls, step) <= answered(item):
             partial = Place(item, _made(calls, step))
+            if step == calls[-1]["step"] and any(map(is_refused, calls)):
+                return partial  # calls of this turn wait still: a limit refused them, and another may let them be made
     if partial or step:
         return partial
     planned = [item for item in history if values_of(item).get("plan")]
@@ -126,4 +128,4 @@ def _interior(calls: Sequence[Call], step: int) -> bool:
 
 
 def _made(calls: Sequence[Call], step: int) -> frozenset[str]:
-    return frozenset(call["id"] for call in calls if call["step"] <= step)
+    return frozenset(call["id"] for call in calls if call["step"] <= step and not is_refused(call))
