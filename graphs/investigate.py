@@ -21,7 +21,7 @@ from .failures import ends_all, same_key
 from .flight import Flight, redacted
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
-from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage
+from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage, numbered
 from .summary import Summarizer
 
 CALLS_PER_TURN = 16
@@ -255,6 +255,7 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
     for n, item in enumerate(calls):
         told = {
             "tool": item["name"],
+            "title": item["error"],  # why it was not made, if it was not
             "text": call_text(item["name"], item["args"]),
             "args_hash": args_hash(context, item["name"], item["args"]),
         }
@@ -306,7 +307,5 @@ def _calls(message: AIMessage, faults: dict[str, str], step: int, limit: int) ->
         error = faults.get(str(item["id"]), "")
         if n > CALLS_PER_TURN:
             error = f"at most {CALLS_PER_TURN} calls at once; make this one again if you still need it"
-        elif step + n > limit:
-            error = f"the limit of {limit} steps is reached"
-        calls.append(Call(id=str(item["id"]), name=item["name"], args=item["args"], step=min(step + n, limit), error=error))
-    return calls
+        calls.append(Call(id=str(item["id"]), name=item["name"], args=item["args"], step=step + n, error=error))
+    return numbered(calls, step, limit)

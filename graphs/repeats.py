@@ -49,16 +49,20 @@ def made_before(context: Context, call: Call) -> list[Segment]:
     """What the newest call of the same arguments brought, if this one need not run again. A call that failed brought nothing."""
     if FRESH not in context.arguments(call["name"]) or _plain(call["args"].get(FRESH)) in ("true", "True", "1"):
         return []
-    same = context.archive.find(kind="call", args_hash=args_hash(context, call["name"], call["args"]))
-    earlier = [segment.step for segment in same if segment.step < call["step"]]
+    earlier = [segment.step for segment in _same(context, call) if segment.step < call["step"]]
     return next((found for step in reversed(earlier) if (found := brought(context.archive, step))), [])
 
 
 def reminder(context: Context, call: Call) -> str:
     if not context.loop_guard or call["error"]:
         return ""
-    same = context.archive.find(kind="call", args_hash=args_hash(context, call["name"], call["args"]))
-    count = sum(segment.step <= call["step"] for segment in same)
+    count = sum(segment.step <= call["step"] for segment in _same(context, call))
     if count not in REPEATS:
         return ""
     return f"\n\nYou have made this call {count} times with the same arguments. Its result will not change: try another way, or go on."
+
+
+def _same(context: Context, call: Call) -> list[Segment]:
+    """Calls of the same arguments that were made. One that was not (its title says why) shares its step with another."""
+    same = context.archive.find(kind="call", args_hash=args_hash(context, call["name"], call["args"]))
+    return [segment for segment in same if not segment.title]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from operator import add
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
+
+VERSION = 1
+"""Of this state and of the nodes that wait on it, as each checkpoint names it. Raised when an older version could not go on from what
+this one writes; fields that came since are optional, so that this one goes on from every older state."""
 
 Status = Literal["open", "done", "failed"]
 
@@ -33,6 +39,25 @@ class Call(TypedDict):
 
 NOT_JSON = "its arguments were cut off or are not valid JSON; make the call again"
 """The `error` of a call that came so."""
+_REFUSED = re.compile(r"the limit of \d+ steps is reached")
+
+
+def refusal(limit: int) -> str:
+    """The `error` of a call that would go over the limit of steps: it is answered, and not made."""
+    return f"the limit of {limit} steps is reached"
+
+
+def is_refused(call: Call) -> bool:
+    return bool(_REFUSED.fullmatch(call["error"]))
+
+
+def numbered(calls: Sequence[Call], after: int, limit: int) -> list[Call]:
+    """The calls of a turn, each with its step. None goes over the limit; one that a lower limit refused may be made now."""
+    found: list[Call] = []
+    for n, call in enumerate(calls, after + 1):
+        error = refusal(limit) if n > limit else "" if is_refused(call) else call["error"]
+        found.append({**call, "step": min(n, limit), "error": error})
+    return found
 
 
 class TurnRef(TypedDict):

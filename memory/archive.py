@@ -317,7 +317,7 @@ class Archive:
         if self._indexer:
             self._indexer.drop()
             self._indexer = None
-        shutil.rmtree(self._folder / "vectors", ignore_errors=True)
+        shutil.rmtree(self._folder / "vectors", ignore_errors=True)  # of a time before its embedder was gone, or its server named
 
     async def flush(self) -> None:
         """Returns when everything archived so far is in the index too, or cannot be (`stats().failure`)."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .segment import content_hash
-
+Row = tuple[Any, ...]
+"""Its rowid, then its columns in the new table's order, without those that an older version had not."""
 _PARTS = ("", "-wal", "-shm")
 _GAP = 200  # rows that cannot be read one after another, where nothing tells how many there were, are the end
 
@@ -21,6 +20,20 @@ _GAP = 200  # rows that cannot be read one after another, where nothing tells ho
 class Saved:
     rows: int
     lost: int
+    """Of those that are known to have been there."""
+    counted: bool
+    """Whether it is known how many there were."""
+
+    @property
+    def whole(self) -> bool:
+        return self.counted and not self.lost
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return "nothing in it can be read"
+        if not self.counted:
+            return f"{self.rows:,} rows can be read, and how many more there were cannot be told"
+        return f"{self.lost:,} of its {self.rows + self.lost:,} rows are lost" if self.lost else f"all {self.rows:,} rows are kept"
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -40,22 +53,27 @@ def sound(path: Path) -> bool:
         raise
 
 
-def rescue(path: Path, make: Callable[[sqlite3.Connection], None], tables: Sequence[str]) -> tuple[Path, Saved]:
-    """A new file beside, with tables as `make` makes them and each row that can be read; a text must be the one that its hash says."""
+def rescue(
+    path: Path,
+    make: Callable[[sqlite3.Connection], None],
+    tables: Sequence[str],
+    true: Callable[[str, Row], bool] = lambda table, row: True,
+) -> tuple[Path, Saved]:
+    """A new file beside, with tables as `make` makes them and each row that can be read and, says `true`, is what was written."""
     new = path.with_name(f"{path.name}.rescued")
     _remove(new)
-    rows = lost = 0
+    rows, lost, counted = 0, 0, True
     with closing(sqlite3.connect(new)) as target, closing(sqlite3.connect(path)) as source:
         make(target)
         for table in tables:
-            columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+            columns = _columns(target, source, table)
             places = f"INSERT OR IGNORE INTO {table} (rowid, {', '.join(columns)}) VALUES ({', '.join('?' * (len(columns) + 1))})"
-            found, missing = _rows(source, table, columns)
-            kept = [row for row in found if table != "bodies" or _true(row)]
+            found, missing, top = _rows(source, table, columns)
+            kept = [row for row in found if true(table, row)]
             target.executemany(places, kept)
-            rows, lost = rows + len(kept), lost + missing + len(found) - len(kept)
+            rows, lost, counted = rows + len(kept), lost + missing + len(found) - len(kept), counted and top
         target.commit()
-    return new, Saved(rows, lost)
+    return new, Saved(rows, lost, counted)
 
 
 def adopt(new: Path, path: Path) -> Path:
@@ -71,21 +89,35 @@ def adopt(new: Path, path: Path) -> Path:
     return kept
 
 
-def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> tuple[list[tuple[Any, ...]], int]:
-    """Row by row, as some pages may be gone; and how many could not be read."""
+def _columns(target: sqlite3.Connection, source: sqlite3.Connection, table: str) -> list[str]:
+    known = _names(target, table)
+    had = _names(source, table) or known
+    return [name for name in known if name in had]
+
+
+def _names(db: sqlite3.Connection, table: str) -> list[str]:
+    try:
+        return [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+    except sqlite3.DatabaseError:
+        return []
+
+
+def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> tuple[list[Row], int, bool]:
+    """Row by row, as some pages may be gone; how many before the last of them could not be read; and whether that is all there were."""
     ask = f"SELECT rowid, {', '.join(columns)} FROM {table} NOT INDEXED WHERE rowid = ?"
-    top, missing, gap, found = _top(source, table), 0, 0, []
-    number = 0
+    top, found = _top(source, table), list[Row]()
+    number = gap = missing = before = 0
     while number < top if top is not None else gap < _GAP:
         number += 1
         try:
             row = source.execute(ask, (number,)).fetchone()
         except sqlite3.DatabaseError:
-            missing, gap = missing + 1, gap + 1
-            continue
+            row, missing = None, missing + 1
+        if row:
+            found.append(row)
+            before = missing
         gap = 0 if row else gap + 1
-        found += [row] if row else []
-    return found, missing - (gap if top is None and missing else 0) if found else max(missing, 1)
+    return found, before if top is None else missing, top is not None
 
 
 def _top(source: sqlite3.Connection, table: str) -> int | None:
@@ -93,16 +125,6 @@ def _top(source: sqlite3.Connection, table: str) -> int | None:
         return int(source.execute(f"SELECT coalesce(max(rowid), 0) FROM {table} NOT INDEXED").fetchone()[0])
     except sqlite3.DatabaseError:
         return None
-
-
-def _true(row: tuple[Any, ...]) -> bool:
-    """Whether a kept text is the one that its hash says."""
-    _, ref, packed, data = row
-    try:
-        said = content_hash((zlib.decompress(data) if packed else bytes(data)).decode("utf-8", "surrogatepass"))
-    except (zlib.error, UnicodeDecodeError):
-        return False
-    return bool(said == ref)
 
 
 def _remove(path: Path) -> None:

@@ -5,6 +5,7 @@ What is left to do stands in the ledger, not in a queue: a killed process leaves
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 import time
@@ -17,7 +18,7 @@ from .embedders import Embedder, query_vector
 from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed, IndexFailed
 from .ledger import Chunk, Filter, Ledger
 from .reading import borrowed
-from .vectors import Vectors
+from .vectors import Vectors, forget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,18 +113,20 @@ class Indexer:
                 return []
 
     def drop(self) -> None:
-        """Removes the run's vectors, and stops."""
-        self.close(drop=True)
+        """Stops, and removes the run's vectors, also those that could not be opened. Raises IndexFailed if their server is not reached."""
+        self.close()
+        if isinstance(self._where, str):
+            forget(self._where, self._run)
+        else:
+            shutil.rmtree(self._where, ignore_errors=True)
 
-    def close(self, *, drop: bool = False) -> None:
+    def close(self) -> None:
         """Stops after the batch in work; what is left is done when the archive is opened again."""
         with self._change:
             self._closing = True
             self._change.notify_all()
         self._thread.join()
         if self._vectors is not None:
-            if drop:
-                self._vectors.drop()
             self._vectors.close()
             self._vectors = None
         if self._copy is not None:

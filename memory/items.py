@@ -1,32 +1,44 @@
-"""Where a store's items lie: SQLite, with their texts cut and indexed by words. The truth; the vectors can be made again from it."""
+"""Where a store's items lie: SQLite, with their texts cut and indexed by words. The truth; the vectors can be made again from it.
+
+1  did not keep which part of an item can be searched for
+2  this one
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+from . import damage
 from .chunks import chunks
 from .errors import ArchiveError
 from .words import STOP, raw_words
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
+VERSION = 2
+_ITEMS = """
 CREATE TABLE items (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
-  created_at TEXT NOT NULL, updated_at TEXT NOT NULL, ttl_minutes REAL, expires_at REAL, UNIQUE (namespace, key)
+  created_at TEXT NOT NULL, updated_at TEXT NOT NULL, ttl_minutes REAL, expires_at REAL, fields TEXT NOT NULL DEFAULT 'null',
+  UNIQUE (namespace, key)
 );
 CREATE INDEX items_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
+"""
+_INDEX = """
 CREATE TABLE pieces (id INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL, indexed INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX pieces_item ON pieces (item);
 CREATE INDEX pieces_pending ON pieces (id) WHERE indexed = 0;
 CREATE VIRTUAL TABLE words USING fts5(text, tokenize = 'porter unicode61');
 """
+Fields = Literal[False] | list[str] | None
+"""Paths to what of an item can be searched for; None as the store says; False nothing."""
+Texts = Callable[[Any, Fields], Sequence[str]]
+"""What of a value can be searched for."""
 Namespace = tuple[str, ...]
 
 
@@ -45,23 +57,50 @@ class Row:
 class Items:
     """One SQLite file, one connection, any number of threads. A time is seconds since 1970 where it is a number."""
 
-    def __init__(self, path: Path) -> None:
+    mended: str = ""
+    """What was made anew because it was damaged, and what of it is lost."""
+
+    def __init__(self, path: Path, texts: Texts) -> None:
+        """Raises ArchiveError."""
         self._lock = threading.RLock()
+        self._texts = texts
         try:
+            if not damage.sound(path):
+                self._rescue(path)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA secure_delete = ON")
             with self.write():
-                version = self._one("PRAGMA user_version")
-                if version == 0:
-                    for statement in _SCHEMA.split(";\n"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                elif version != SCHEMA_VERSION:
-                    raise ArchiveError(f"{path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
+                self._migrate(path)
         except sqlite3.DatabaseError as error:
             raise ArchiveError(f"{path} cannot be read as a store: {error}") from error
+
+    def _migrate(self, path: Path) -> None:
+        version = self._one("PRAGMA user_version")
+        if version > VERSION:
+            newest = f"this one reads up to {VERSION}"
+            raise ArchiveError(f"{path} has schema {version}, written by a newer research-agent; {newest}: update it")
+        if version == 0:
+            _run(self._db, _ITEMS + _INDEX)
+        if version == 1:
+            self._db.execute("ALTER TABLE items ADD COLUMN fields TEXT NOT NULL DEFAULT 'null'")
+            self._db.execute("UPDATE items SET fields = 'false' WHERE seq NOT IN (SELECT item FROM pieces)")
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _rescue(self, path: Path) -> None:
+        """A new file of the items that can be read, with an index made anew; it stands in the damaged one's place when it is whole."""
+        new, saved = damage.rescue(path, _items_only, ("items",), _true)
+        if not saved.rows:
+            new.unlink()
+            raise ArchiveError(f"{path} cannot be read as a store: {saved}; move it away to begin a new one")
+        with closing(sqlite3.connect(new, isolation_level=None)) as self._db, self.write():
+            _run(self._db, _INDEX)
+            for seq, value, fields in self._all("SELECT seq, value, fields FROM items ORDER BY seq"):
+                self._cut(seq, self._texts(json.loads(value), json.loads(fields)))
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
+        kept = damage.adopt(new, path)
+        self.mended = f"{path.name} was damaged and is made anew: {saved}; the damaged one is {kept.name}"
 
     @contextmanager
     def write(self) -> Iterator[None]:
@@ -85,25 +124,26 @@ class Items:
 
     # -- writing, inside `write`
 
-    def put(
-        self, namespace: Namespace, key: str, value: str, texts: Sequence[str], *, at: str, ttl_minutes: float | None, now: float
-    ) -> None:
-        """`value` is JSON, `texts` is what of it can be searched for. An item that is there keeps its place and its age."""
+    def put(self, namespace: Namespace, key: str, value: str, fields: Fields, *, at: str, ttl_minutes: float | None, now: float) -> None:
+        """`value` is JSON. An item that is there keeps its place and its age."""
         expires = None if ttl_minutes is None else now + 60 * ttl_minutes
         place = json.dumps(namespace)
         self._db.execute(
-            """INSERT INTO items (namespace, key, value, created_at, updated_at, ttl_minutes, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+            """INSERT INTO items (namespace, key, value, created_at, updated_at, ttl_minutes, expires_at, fields)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                ON CONFLICT DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at, ttl_minutes = excluded.ttl_minutes,
-               expires_at = excluded.expires_at""",
-            (place, key, value, at, at, ttl_minutes, expires),
+               expires_at = excluded.expires_at, fields = excluded.fields""",
+            (place, key, value, at, at, ttl_minutes, expires, json.dumps(fields)),
         )
         seq = cast(int, self._one("SELECT seq FROM items WHERE namespace = ? AND key = ?", place, key))
+        self._cut(seq, self._texts(json.loads(value), fields))
+
+    def _cut(self, seq: int, texts: Sequence[str]) -> None:
         for text in texts:
             for start, end in chunks(text):
                 row = self._db.execute("INSERT INTO pieces (item) VALUES (?)", (seq,)).lastrowid
-                self._db.execute(
-                    "INSERT INTO words (rowid, text) VALUES (?, ?)", (row, text[start:end].encode("utf-8", "replace").decode())
-                )
+                words = text[start:end].encode("utf-8", "replace").decode()
+                self._db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, words))
 
     def drop_pieces(self, namespace: Namespace, key: str) -> list[int]:
         """Which pieces an item had; it has none after."""
@@ -183,6 +223,26 @@ class Items:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def _items_only(db: sqlite3.Connection) -> None:
+    _run(db, _ITEMS)
+
+
+def _run(db: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+def _true(table: str, row: damage.Row) -> bool:
+    """Whether an item can be read as what it is."""
+    _, _, namespace, _, value, *_, last = row
+    try:
+        read = [json.loads(text) for text in (namespace, value, *([last] if isinstance(last, str) else ()))]
+    except (TypeError, ValueError):
+        return False
+    return isinstance(read[0], list) and isinstance(read[1], dict)
 
 
 def _below(prefix: Namespace) -> tuple[str, list[str]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import damage, schema
+from .bodies import packed, spoilt, true, unpacked
 from .chunks import chunks, windows
 from .errors import ArchiveError, NotArchived, ReadOnly
 from .reading import Reader
@@ -21,7 +22,6 @@ from .recent import RecentTexts
 from .segment import MAX_ORDINALS, Kind, Segment, content_hash
 from .words import names, title_key
 
-_PACK_OVER_BYTES = 1024
 COMMON = 2000
 """Chunks: a word held by so many finds too much to be looked for by."""
 _FIRST_LOOK = 500  # best word matches taken before any filter; a filter that leaves too few looks at all of them
@@ -79,10 +79,13 @@ class Ledger:
     mended: str = ""
     """What was made anew because it was damaged."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, accept_loss: bool = False) -> None:
-        """Raises ArchiveError, also for a file that is damaged where texts would be lost, unless that is accepted."""
+    def __init__(self, path: Path, *, read_only: bool = False, accept_loss: bool = False, copy_of: Path | None = None) -> None:
+        """Raises ArchiveError, also for a file that is damaged where texts would be lost, unless that is accepted.
+
+        `copy_of`: the file that errors name, and what to do with it.
+        """
         self._lock = threading.RLock()
-        self._path = path
+        self._path, self._told = path, copy_of or path
         self._recent = RecentTexts()
         self._read_only = read_only
         self._db: sqlite3.Connection | Reader
@@ -91,33 +94,36 @@ class Ledger:
                 self._db = Reader(path)
                 self._check(self._one("PRAGMA user_version"))
                 return
-            rescued = None if damage.sound(path) else self._rescue(accept_loss)
+            rescued = None if damage.sound(path) and not (accept_loss and spoilt(path)) else self._rescue(accept_loss)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA cache_size = -32768")
             self._migrate(again=rescued is not None)
         except sqlite3.DatabaseError as error:
-            raise ArchiveError(f"{path} cannot be read as a ledger: {error}") from error
+            raise ArchiveError(f"{self._told} cannot be read as a ledger: {error}") from error
 
     def _rescue(self, accept_loss: bool) -> damage.Saved:
-        new, saved = damage.rescue(self._path, schema.create, ("bodies", "segments"))
+        new, saved = damage.rescue(self._path, schema.create, ("bodies", "segments"), true)
         if not saved.rows:
             new.unlink()
-            raise ArchiveError(f"{self._path} cannot be read as a ledger: nothing in it can be read")
-        if saved.lost and not accept_loss:
+            begin = "move it away, and `research-agent resume` begins again with the run's plan"
+            raise ArchiveError(f"{self._told} cannot be read as a ledger: {saved}; {begin}")
+        if not saved.whole and not accept_loss:
             new.unlink()
-            what, run = f"{saved.lost} of its {saved.rows + saved.lost} rows cannot be read", self._path.parent.name
-            raise ArchiveError(f"{self._path} is damaged: {what}; `research-agent memory rebuild {run}` keeps the others")
+            raise ArchiveError(f"{self._told} is damaged: {saved}; {self._rebuild} keeps what can be read")
         kept = damage.adopt(new, self._path)
-        lost = f"{saved.lost} rows are lost" if saved.lost else "nothing is lost"
-        self.mended = f"{self._path.name} was damaged: made anew from its {saved.rows} rows, {lost}; the damaged one is {kept.name}"
+        self.mended = f"{self._path.name} was damaged and is made anew: {saved}; the damaged one is {kept.name}"
         return saved
+
+    @property
+    def _rebuild(self) -> str:
+        return f"`research-agent memory rebuild {self._told.parent.name}`"
 
     def _migrate(self, again: bool) -> None:
         with self._write():
             version = self._one("PRAGMA user_version")
-            schema.refuse_newer(version, self._path)
+            schema.refuse_newer(version, self._told)
             if version == 0:
                 schema.create(self._db)
             elif (version < schema.VERSION and schema.upgrade(self._db)) or again:
@@ -127,15 +133,15 @@ class Ledger:
                     self._index(seq, self.at([seq])[seq])
 
     def _check(self, version: int) -> None:
-        schema.refuse_newer(version, self._path)
+        schema.refuse_newer(version, self._told)
         if not schema.is_shaped(self._db):
-            remedy = f"`research-agent memory rebuild {self._path.parent.name}` upgrades it"
-            raise ArchiveError(f"{self._path} has schema {version}, this version of research-agent reads {schema.VERSION}: {remedy}")
+            known = f"this version of research-agent reads {schema.VERSION}"
+            raise ArchiveError(f"{self._told} has schema {version}, {known}: {self._rebuild} upgrades it")
 
     @contextmanager
     def _write(self) -> Iterator[None]:
         if self._read_only:
-            raise ReadOnly(f"{self._path} was opened for reading only")
+            raise ReadOnly(f"{self._told} was opened for reading only")
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -192,9 +198,7 @@ class Ledger:
     def _keep(self, text: str) -> str:
         ref = content_hash(text)
         if self._one("SELECT 1 FROM bodies WHERE hash = ?", ref) is None:
-            data = text.encode("utf-8", "surrogatepass")
-            packed = len(data) > _PACK_OVER_BYTES
-            self._db.execute("INSERT INTO bodies VALUES (?, ?, ?)", (ref, packed, zlib.compress(data, 3) if packed else data))
+            self._db.execute("INSERT INTO bodies VALUES (?, ?, ?)", (ref, *packed(text)))
         return ref
 
     def put_body(self, text: str) -> str:
@@ -207,9 +211,11 @@ class Ledger:
                 return text
             rows = self._all("SELECT packed, data FROM bodies WHERE hash = ?", ref)
             if not rows:
-                raise NotArchived(f"no text {ref} in {self._path}")
-            packed, data = rows[0]
-            text = (zlib.decompress(data) if packed else bytes(data)).decode("utf-8", "surrogatepass")
+                raise NotArchived(f"no text {ref} in {self._told}")
+            try:
+                text = unpacked(*rows[0])
+            except (zlib.error, UnicodeDecodeError) as error:
+                raise ArchiveError(f"{self._told} is damaged: a text in it cannot be read; {self._rebuild} keeps the others") from error
             self._recent.put(ref, text)
             return text
 

@@ -37,7 +37,7 @@ from langgraph.store.base import (
 from .embedders import Embedder, unit
 from .errors import ArchiveError, ArchiveInUse, EmbeddingFailed
 from .filters import matches
-from .items import Items, Namespace, Row
+from .items import Fields, Items, Namespace, Row
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -76,10 +76,15 @@ class ChromaStore(BaseStore):
         self.failure = ""
         """Why a search goes by words although there is an embedder."""
         try:
-            self._items = Items(self._folder / "store.sqlite")
+            self._items = Items(self._folder / "store.sqlite", self._texts)
         except ArchiveError:
             self._file_lock.release()
             raise
+
+    @property
+    def mended(self) -> str:
+        """What was damaged and made anew when it was opened, and what of it is lost; empty if nothing was."""
+        return self._items.mended
 
     def __enter__(self) -> Self:
         return self
@@ -126,15 +131,15 @@ class ChromaStore(BaseStore):
                 if value is None:
                     self._items.delete(op.namespace, op.key)
                 else:
-                    self._items.put(op.namespace, op.key, value, self._texts(op), at=at, ttl_minutes=op.ttl, now=now)
+                    self._items.put(op.namespace, op.key, value, op.index, at=at, ttl_minutes=op.ttl, now=now)
         self._unindex(gone)
         self._catch_up()
 
-    def _texts(self, op: PutOp) -> list[str]:
-        if op.index is False:
+    def _texts(self, value: Any, fields: Fields) -> list[str]:
+        if fields is False:
             return []
-        paths = [path if path == "$" else tokenize_path(path) for path in (self._fields if op.index is None else op.index)]
-        return list(dict.fromkeys(text for path in paths for text in get_text_at_path(op.value, path) if text.strip()))
+        paths = [path if path == "$" else tokenize_path(path) for path in (self._fields if fields is None else fields)]
+        return list(dict.fromkeys(text for path in paths for text in get_text_at_path(value, path) if text.strip()))
 
     def _expire(self, now: float) -> None:
         with self._items.write():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .chunks import WINDOW_TOKENS
-from .errors import EmbedderChanged, IndexFailed
+from .errors import ArchiveError, EmbedderChanged, IndexFailed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from .scan import Scan
 
+LAYOUT = 1
+"""Of a collection: its keys and what its metadata say. The first had no number; an older one is made anew, for it can be."""
 _CONNECT_TIMEOUT_S = 10.0
 _TIMEOUT_S = 60.0
 _BATCH = 5000  # Chroma takes 5461 at once
@@ -58,7 +60,8 @@ class Vectors:
     def open(cls, where: Path | str, *, run: str, identity: str, dimensions: int, keep: bool = False) -> Vectors:
         """In a folder, or at a server's URL. A folder that cannot be read is made anew.
 
-        Vectors of another embedder are dropped; with `keep` they raise EmbedderChanged.
+        Vectors of another embedder, or of an older layout, are dropped; with `keep` they raise EmbedderChanged. Those of a newer layout
+        raise ArchiveError.
         """
         if isinstance(where, str):
             with _failing(where):
@@ -78,7 +81,7 @@ class Vectors:
         from .scan import Scan
 
         name = _name(run)
-        made = {"run": run, "embedder": identity, "dimensions": dimensions, "window_tokens": WINDOW_TOKENS}
+        made = {"run": run, "embedder": identity, "dimensions": dimensions, "window_tokens": WINDOW_TOKENS, "layout": LAYOUT}
 
         def collection() -> Any:
             return client.get_or_create_collection(name, embedding_function=None, metadata=made, configuration=_HNSW)
@@ -86,9 +89,12 @@ class Vectors:
         opened = False
         try:
             found = collection()
-            if found.metadata != made:
-                if keep and found.count() and {**(found.metadata or {}), "window_tokens": WINDOW_TOKENS} != made:
-                    raise EmbedderChanged(_changed(run, found.metadata or {}, made))
+            held = {"layout": 1, **(found.metadata or {})}
+            if held["layout"] > LAYOUT:
+                raise ArchiveError(_newer(run, held["layout"]))
+            if held != made:
+                if keep and found.count() and {**held, "window_tokens": WINDOW_TOKENS, "layout": LAYOUT} != made:
+                    raise EmbedderChanged(_changed(run, held, made))
                 client.delete_collection(name)
                 found = collection()
             found.query(query_embeddings=[[1.0] + [0.0] * (dimensions - 1)], n_results=1, include=[])  # an unreadable graph fails here
@@ -161,11 +167,6 @@ class Vectors:
         if self._scan is not None:
             self._scan.remove(every)
 
-    @_failing()
-    def drop(self) -> None:
-        """Removes the run's collection."""
-        self._client.delete_collection(self._collection.name)
-
     def close(self) -> None:
         _close(self._client)
 
@@ -216,6 +217,11 @@ def _names(client: Any) -> set[str]:
 
 def _name(run: str) -> str:
     return f"run-{hashlib.sha256(run.encode()).hexdigest()[:24]}"
+
+
+def _newer(run: str, layout: int) -> str:
+    newest = f"written by a newer research-agent; this one reads up to {LAYOUT}"
+    return f"the vectors of {run} have layout {layout}, {newest}: update it, or remove them, and they are made anew"
 
 
 def _changed(run: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits, ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState, SubQuestion, Usage
+from research_agent.history.lost import leave_out
 from research_agent.history.recorder import opened_recorder
 from research_agent.history.rendering import investigation, texts
 from research_agent.memories import Memories, open_memories
@@ -39,7 +40,7 @@ from research_agent.report import Report, build
 from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores import places
-from research_agent.stores.checkpoints import open_checkpoints
+from research_agent.stores.checkpoints import open_checkpoints, refuse_newer, thread_of
 from research_agent.stores.errors import RunError, StoreError
 from research_agent.stores.faults import in_one_line
 from research_agent.stores.slot import Slot
@@ -157,11 +158,15 @@ class Session:
             memories, tools = await stack.enter_async_context(self._parts())
             archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
-            thread: RunnableConfig = {"configurable": {"thread_id": self._run.id}}
+            thread = thread_of(self._run.id)
             context = self._context(memories, tools)
+            if lost := await leave_out(checkpointer, thread, archive):
+                self._warn(f"{lost} messages are lost with a part of the ledger: the turns that they stood in are left out of what is sent")
             at, before, again = await self._found(graph, thread, context, rewrite)
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
+            if recorder.mended:
+                self._warn(recorder.mended)
             how = "answer" if answer is not None else "state" if before else "question"
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if reopened := again.get("reopened"):
@@ -197,6 +202,7 @@ class Session:
         """
         again: dict[str, Any] = {}
         state = await graph.aget_state(thread)
+        refuse_newer(state.metadata, self._run.id)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
         self._seconds_before = values.get("seconds", 0.0)
         if cut := left_by(self._slot, [task.id for task in state.tasks]):

@@ -114,7 +114,7 @@ async def test_a_damaged_index_of_the_ledger_is_made_anew(tmp_path: Path, table:
     await archive.close()
     spoil(tmp_path / "ledger.sqlite", table)
     archive = Archive.open(tmp_path, run="r")
-    assert "nothing is lost; the damaged one is ledger.sqlite.damaged-1" in archive.mended
+    assert "all 80 rows are kept; the damaged one is ledger.sqlite.damaged-1" in archive.mended
     assert archive.stats().segments == 40
     assert "K7" in (await archive.recall("station 7 code K7", budget_tokens=60))[0].text
     await archive.close()
@@ -132,7 +132,7 @@ async def test_of_a_damaged_ledger_what_can_be_read_is_kept_when_that_is_asked_f
     with path.open("r+b") as file:
         file.seek(at)
         file.write(b"\xff" * size)
-    with pytest.raises(ArchiveError, match=r"is damaged: \d+ of its \d+ rows cannot be read; `research-agent memory rebuild .*` keeps the"):
+    with pytest.raises(ArchiveError, match=r"is damaged: \d+ of its \d+ rows are lost; `research-agent memory rebuild .*` keeps what"):
         Archive.open(tmp_path, run="r")
     archive = Archive.open(tmp_path, run="r", accept_loss=True)
     assert "rows are lost; the damaged one is" in archive.mended

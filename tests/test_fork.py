@@ -14,7 +14,9 @@ import pytest
 from chain import KEY, Chain, config
 
 from research_agent import Agent
+from research_agent.history.replay import replay
 from research_agent.history.steps import NoSuchStep
+from research_agent.runs import Run
 from research_agent.testing.host import Reply, ScriptedHost
 from research_agent.testing.site import Site
 
@@ -210,3 +212,49 @@ async def test_a_run_is_forked_while_it_is_worked_on(tmp_path: Path) -> None:
         assert folder
         assert read(Path(folder))["status"] == "complete"
         assert archived(forked.folder) == archived(Path(folder))
+
+
+async def test_calls_that_a_limit_refused_are_made_by_a_fork_whose_limit_lets_them(tmp_path: Path) -> None:
+    with world(wide=3, length=6) as (_, site, host):
+        whole = await Agent(config(tmp_path / "whole", site, host)).arun()
+        for limit in (2, 3, 6):
+            parent = await Agent(config(tmp_path, site, host, limits={"steps": limit})).arun()
+            assert read(parent.folder)["steps"] == limit
+            before = fingerprint(parent.folder)
+            site.visits.clear()
+            host.requests.clear()
+            for step in sorted({2, limit}):
+                fork = await Agent(config(tmp_path, site, host)).afork(parent.id, at=step)
+                assert (fork.status, fork.reason) == ("complete", ""), (limit, step)
+                assert archived(fork.folder) == archived(whole.folder)
+                assert read(fork.folder)["steps"] + step == read(whole.folder)["steps"]
+                assert "is reached" not in json.dumps(host.requests)
+                assert (await replay(Run(fork.folder))).difference == ""
+            assert "/page0" not in {visit.path for visit in site.visits}  # it was made at step 2
+            assert fingerprint(parent.folder) == before
+        assert host.refusals == []
+
+
+async def test_a_fork_refuses_the_calls_that_are_over_its_own_limit(tmp_path: Path) -> None:
+    with world(wide=3, length=6) as (_, site, host):
+        parent = await Agent(config(tmp_path, site, host, limits={"steps": 2})).arun()
+        for limits, reached in ((1, 3), (2, 4)):
+            fork = await Agent(config(tmp_path, site, host, limits={"steps": limits})).afork(parent.id, at=2)
+            assert read(fork.folder)["steps"] == limits
+            made = [step for step, kind in archived(fork.folder) if kind == "observation"]
+            assert made == list(range(1, reached + 1))
+            again = await Agent(config(tmp_path, site, host)).afork(fork.id, at=reached)
+            assert again.status == "complete"
+            assert len(read(again.folder, "findings.json")) == 6
+
+
+async def test_a_call_that_was_refused_is_not_taken_for_one_that_was_made(tmp_path: Path) -> None:
+    """It has the step of the last one that was."""
+    with world(wide=3, length=6) as (_, site, host):
+        parent = await Agent(config(tmp_path, site, host, limits={"steps": 2})).arun()
+        result = await Agent(config(tmp_path, site, host)).aresume(parent.id)
+        visited = {visit.path for visit in site.visits}
+    assert (result.status, result.reason) == ("complete", "")
+    assert {f"/page{n}" for n in range(6)} <= visited
+    assert len(read(result.folder, "findings.json")) == 6
+    assert (await replay(Run(result.folder))).difference == ""

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layouts import relabel
 from servers import NO_POSTGRES, PASSWORD, Chroma, Postgres
 
 from research_agent import Agent, Config, RunError
 from research_agent.memory import Archive, Choice, IndexFailed, Segment
+from research_agent.memory.vectors import forget as forget_vectors
 from research_agent.session import Result
 from research_agent.stores import postgres
 from research_agent.stores.address import PostgresUrl
@@ -378,3 +380,27 @@ async def test_vectors_on_a_server_that_comes_back_or_is_another_one_are_made_up
         other.close()
     with pytest.raises(IndexFailed, match="start the Chroma server"):
         Archive.open(tmp_path, run="r", embedder=HashingEmbedder(), vectors=other.url)
+
+
+async def test_vectors_of_a_newer_layout_on_a_server_are_left_until_they_are_forgotten(tmp_path: Path, chroma_server: Chroma) -> None:
+    archive = Archive.open(tmp_path, run="newer", embedder=HashingEmbedder(), vectors=chroma_server.url)
+    await archive.archive([Segment(run="newer", step=1, kind="observation", text="The mill stood still.", trust="untrusted")])
+    await archive.close()
+    relabel(chroma_server.url, layout=7)
+    archive = Archive.open(tmp_path, run="newer", embedder=HashingEmbedder(), vectors=chroma_server.url)
+    await archive.flush()
+    assert "have layout 7, written by a newer research-agent" in archive.stats().failure
+    await archive.forget()
+    await archive.close()
+    assert forget_vectors(chroma_server.url, "newer") == 0
+
+
+@needs_postgres
+async def test_a_newer_state_on_a_server_is_refused_in_one_line(tmp_path: Path, postgres_server: Postgres) -> None:
+    agent = Agent(config(tmp_path, postgres_server.url(), limits={"steps": 3}))
+    first = await agent.arun()
+    postgres_server.sql("""UPDATE checkpoints SET metadata = metadata || '{"state": 2}' WHERE thread_id = %s""", first.id)
+    refused = await Agent(config(tmp_path, postgres_server.url())).aresume(first.id)
+    assert refused.status == "failed"
+    assert "has version 2, written by a newer research-agent; this one reads up to 1: update it" in refused.reason
+    assert record(first)["status"] == "incomplete"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import relabel
 
 from research_agent.memory import Archive, ArchiveInUse, EmbedderUnavailable, Segment, choose
 from research_agent.memory.vectors import Vectors
@@ -157,6 +158,40 @@ async def test_another_embedder_is_noticed_and_its_vectors_never_mixed(tmp_path:
         await archive.flush()
         assert embedder.texts == 4
         assert await best(archive, "car") == 1
+        await archive.close()
+
+
+@pytest.mark.parametrize("layout", [None, 0])
+async def test_vectors_of_an_older_layout_are_made_anew_and_those_without_a_number_are_the_first(
+    tmp_path: Path, layout: int | None
+) -> None:
+    archive = Archive.open(tmp_path, run="r", embedder=HashingEmbedder(same=SAME))
+    await archive.archive(PAGES)
+    await archive.close()
+    relabel(tmp_path / "vectors", layout=layout)
+    embedder = HashingEmbedder(same=SAME)
+    archive = Archive.open(tmp_path, run="r", embedder=embedder, changed="refuse")  # a layout is no other embedder
+    await archive.flush()
+    assert embedder.texts == (0 if layout is None else 4)
+    assert await best(archive, "car") == 1
+    await archive.close()
+
+
+async def test_vectors_of_a_newer_layout_are_left_alone_and_recall_goes_by_words(tmp_path: Path) -> None:
+    archive = Archive.open(tmp_path, run="r", embedder=HashingEmbedder(same=SAME))
+    await archive.archive(PAGES)
+    await archive.close()
+    relabel(tmp_path / "vectors", layout=7)
+    told = "the vectors of r have layout 7, written by a newer research-agent; this one reads up to 1: update it, or remove them"
+    for read_only in (True, False):
+        archive = Archive.open(tmp_path, run="r", embedder=HashingEmbedder(same=SAME), read_only=read_only)
+        await archive.flush()
+        assert archive.stats().failure.startswith(told)
+        assert await best(archive, "automobile") == 1
+        if not read_only:
+            await archive.rebuild()
+            assert archive.stats().failure == ""
+            assert await best(archive, "car") == 1
         await archive.close()
 
 

@@ -35,6 +35,17 @@ def test_another_models_turn_is_told_without_its_thought_and_with_an_id_that_is_
     assert said.tool_calls[0]["id"] == result.tool_call_id == "functions_search_0"
 
 
+def test_an_id_that_another_model_gave_twice_is_told_once() -> None:
+    """Kimi counts from what it sees; after a compaction that is less."""
+    own = AIMessage("", tool_calls=[{"name": "search", "args": {}, "id": "functions_search_0", "type": "tool_call"}])
+    own.response_metadata["model_provider"] = "anthropic"
+    turns = [*kimi_turn(), *kimi_turn(), own, ToolMessage("own", tool_call_id="functions_search_0")]
+    told = adopted(turns, "anthropic")
+    asked = [call["id"] for message in told if isinstance(message, AIMessage) for call in message.tool_calls]
+    assert asked == ["functions_search_0_2", "functions_search_0_3", "functions_search_0"]
+    assert [message.tool_call_id for message in told if isinstance(message, ToolMessage)] == asked
+
+
 def test_a_models_own_turn_is_left_as_it_is() -> None:
     blocks = [{"type": "thinking", "thinking": "T", "signature": "sig"}, {"type": "text", "text": "A"}]
     own = AIMessage(blocks, response_metadata={"model_provider": "anthropic"})

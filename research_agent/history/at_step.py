@@ -18,7 +18,7 @@ from research_agent.graphs.ports import Archive
 from research_agent.graphs.state import NO_USAGE, ResearchState, TurnRef, Usage
 from research_agent.graphs.window import load, message_tokens, system_messages
 from research_agent.history.records import NAME, Record, Records, current
-from research_agent.history.snapshot import snapshot
+from research_agent.history.snapshot import ledger, snapshot
 from research_agent.history.steps import NoSuchStep, checkpoints, last_step, values_of
 from research_agent.memory import NotArchived, handle
 from research_agent.memory.ledger import Ledger
@@ -30,14 +30,15 @@ async def at_step(run: Run, step: int) -> dict[str, Any]:
     with TemporaryDirectory(prefix="research-agent-") as temporary:
         folder = Path(temporary)
         history = await checkpoints(run, folder)
-        ledger, records = snapshot(run, "ledger.sqlite", folder), snapshot(run, NAME, folder)
-        if not history or ledger is None:
-            raise RunError(f"run {run.id} has no {'checkpoints' if ledger else 'ledger.sqlite'}: nothing of its steps is known")
-        last = max([last_step(history), *(values_of(item).get("step") or 0 for item in history)])
-        if not 0 <= step <= last:
-            raise NoSuchStep(f"--step {step}: not allowed: 0 to {last}")
-        source = Ledger(ledger)
+        source, records = ledger(run, folder), snapshot(run, NAME, folder)
+        if source is None:
+            raise RunError(f"run {run.id} has no ledger.sqlite: nothing of its steps is known")
         try:
+            if not history:
+                raise RunError(f"run {run.id} has no checkpoints: nothing of its steps is known")
+            last = max([last_step(history), *(values_of(item).get("step") or 0 for item in history)])
+            if not 0 <= step <= last:
+                raise NoSuchStep(f"--step {step}: not allowed: 0 to {last}")
             told = _View(history, source, _read(records)).of(step)
             return {"run": run.id, "step": step, "last_step": last, **told}
         except NotArchived as error:

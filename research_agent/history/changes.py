@@ -8,6 +8,7 @@ from typing import Any, cast
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointMetadata, CheckpointTuple
+from langgraph.types import Send
 
 from research_agent.graphs import prompts
 from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
@@ -33,11 +34,11 @@ def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies
     if question:
         changed["question"] = question
     if values.get("head"):
-        changed["head"] = _opened_by(values, question or values["question"], items, bodies)
+        changed["head"] = opened_by(values, question or values["question"], items, bodies)
     return changed
 
 
-def _opened_by(values: ResearchState, question: str, plan: Sequence[SubQuestion], bodies: Any) -> list[TurnRef]:
+def opened_by(values: ResearchState, question: str, plan: Sequence[SubQuestion], bodies: Any) -> list[TurnRef]:
     text = prompts.brief(question, values["brief"], [(item["id"], item["question"]) for item in plan])
     return [keep(HumanMessage(text), bodies, step=0, opens=True), *values["head"][1:]]
 
@@ -48,9 +49,13 @@ def other_question(values: ResearchState, question: str, turns: list[TurnRef]) -
 
 
 async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: Mapping[str, Any], *, unrouted: bool = False) -> None:
-    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`."""
+    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`:
+    those of calls with the calls as they are now."""
     checkpoint = at.checkpoint
     values = {**checkpoint["channel_values"], **changed}
+    if sent := values.get(_TASKS):
+        calls = {call["id"]: call for call in changed.get("calls") or ()}
+        values[_TASKS] = [Send(s.node, {**s.arg, "call": calls.get(s.arg["call"]["id"], s.arg["call"])}) for s in sent]
     if unrouted:
         values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
     versions = dict(checkpoint["channel_versions"])

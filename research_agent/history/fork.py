@@ -17,15 +17,17 @@ from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.calls import add_usage
-from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
+from research_agent.graphs.state import NO_USAGE, Call, ResearchState, Usage, numbered
 from research_agent.history.changes import amend, other_plan, other_question
-from research_agent.history.memory_copy import Then, copy_bodies, copy_segments, new_ids, refs_in, with_ids
+from research_agent.history.memory_copy import Move, Then, copy_bodies, copy_segments, refs_in, with_ids
 from research_agent.history.records import NAME, Record, Records, current
-from research_agent.history.snapshot import snapshot
+from research_agent.history.snapshot import ledger, snapshot
 from research_agent.history.steps import NoSuchStep, Place, checkpoints, place, values_of
+from research_agent.memory import Segment
 from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
 from research_agent.stores import checkpoint_file
+from research_agent.stores.checkpoints import thread_of
 
 _INPUT = "__input__"  # LangGraph's name for a new input, which makes the graph begin anew with the state there is
 
@@ -50,16 +52,16 @@ async def fork(parent: Run, step: int, config: Config, changes: Changes = Change
             raise NoSuchStep(f"--plan: not allowed: run {parent.id} has no plan yet that another could stand for; --question is")
         if at is not None and not step and changes.question and not changes.plan:
             at = None  # another question before the first step: nothing of this one's is of use
-        ledger = snapshot(parent, "ledger.sqlite", folder)
-        if at is not None and ledger is None:
+        source = ledger(parent, folder) if at is not None else None
+        if at is not None and source is None:
             raise RunError(f"run {parent.id} has no ledger.sqlite: what it read is lost, so it cannot be forked")
         told = {"id": parent.id, "folder": str(parent.folder), "step": step, **_spent(parent, at)}
         nothing = {"steps": 0, "usd": 0.0, "seconds": 0.0}
         own = config.public()
         own["store"] = {**own.get("store", {}), "checkpoints": None}  # made here; its first session brings them to a server
         with runs.built(config.out, config.question, config=own, parent=told, **nothing) as run:
-            if at is not None and ledger is not None:
-                await _Copy(parent, run, at, step, ledger, snapshot(parent, NAME, folder), changes, config).make(history)
+            if at is not None and source is not None:
+                await _Copy(parent, run, at, step, source, snapshot(parent, NAME, folder), changes, config).make(history)
                 Assets(parent.folder).copied(run.folder, upto=step)
             run.update(status="incomplete", reason="forked, not begun")
     return Run(config.out.resolve() / run.id)
@@ -92,23 +94,23 @@ class _Copy:
     """The parent's checkpoints and memory up to a place, as the new run's."""
 
     def __init__(
-        self, parent: Run, run: Run, at: Place, step: int, ledger: Path, records: Path | None, changes: Changes, config: Config
+        self, parent: Run, run: Run, at: Place, step: int, source: Ledger, records: Path | None, changes: Changes, config: Config
     ) -> None:
         self._parent, self._run, self._at, self._step, self._changes, self._config = parent, run, at, step, changes, config
-        self._source = Ledger(ledger)
+        self._source = source
         self._target = Ledger(run.folder / "ledger.sqlite")
         self._replans = bool(changes.question) and not changes.plan
         self._before = _read(records) if records else []
         self._records = Records(run.folder / NAME)
-        self._renamed = new_ids(self._source, parent=parent.id, run=run.id)
+        self._calls = [] if self._replans else _calls_again(at, config.limits.steps + step)
+        self._move = Move(parent.id, run.id, _by_segment(parent.id, values_of(at.at).get("calls") or (), self._calls))
+        self._renamed = self._move.ids(self._source)
 
     async def make(self, history: Sequence[CheckpointTuple]) -> None:
         upto = [item for item in history if item.checkpoint["id"] <= self._at.at.checkpoint["id"]]
         try:
             then = Then.of(values_of(self._at.at), self._step)
-            copy_segments(
-                self._source, self._target, parent=self._parent.id, run=self._run.id, then=then, renamed=self._renamed, anew=self._replans
-            )
+            copy_segments(self._source, self._target, move=self._move, then=then, renamed=self._renamed, anew=self._replans)
             refs = set().union(*(refs_in(values_of(item)) | refs_in(self._writes(item)) for item in upto))
             self._copy_records(refs)
             copy_bodies(self._source, self._target, sorted(refs))
@@ -169,6 +171,8 @@ class _Copy:
         assert found is not None  # noqa: S101 - it was just written
         values, changes = values_of(found), self._changes
         changed: ResearchState = {"usage": NO_USAGE, "seconds": 0.0, "stopped": ""}
+        if self._calls:
+            changed |= {"calls": self._calls, "step": self._calls[-1]["step"]}
         if changes.plan:
             changed |= other_plan(values, changes.plan, changes.question, self._target)
         elif self._replans:
@@ -179,7 +183,7 @@ class _Copy:
         self._records.add(Record(self._records.sessions() + 1, int(found.metadata["step"]), "fork", "", told))
         if self._replans:
             graph = build_research_graph(checkpointer=saver)
-            await graph.aupdate_state(self._thread(), {"question": changes.question}, as_node=_INPUT)
+            await graph.aupdate_state(thread_of(self._run.id), {"question": changes.question}, as_node=_INPUT)
 
     def _fold(self, values: ResearchState) -> list[Any]:
         """The live turns with the results of the last calls. A call that waited is answered too: no call may stand alone."""
@@ -198,6 +202,19 @@ class _Copy:
                 results[call["id"]] = keep(message, cast(Any, self._target), step=call["step"], opens=False)
             folded.append(results[call["id"]])
         return folded
+
+
+def _calls_again(at: Place, limit: int) -> list[Call]:
+    """A turn's calls as the fork's own limit lets them be made; none where that is as it was."""
+    calls = values_of(at.at).get("calls") or []
+    again = numbered(calls, calls[0]["step"] - 1, limit) if at.done is not None else []
+    return again if again != calls else []
+
+
+def _by_segment(parent: str, before: Sequence[Call], now: Sequence[Call]) -> dict[str, Call]:
+    """The calls that are other now, by the ids of their segments in the parent."""
+    pairs = [(n, old, new) for n, (old, new) in enumerate(zip(before, now, strict=False)) if old != new]
+    return {Segment(run=parent, step=old["step"], kind="call", ordinal=n, text="", trust="own").id: new for n, old, new in pairs}
 
 
 def _read(path: Path) -> list[Record]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from langgraph.types import Send
 
-from research_agent.graphs.state import ResearchState
+from research_agent.graphs.state import Call, ResearchState
 from research_agent.memory import NotArchived, Segment
 from research_agent.memory.ledger import Ledger
 
@@ -44,24 +44,37 @@ class Then:
         return segment.ordinal <= self.turn or (segment.step == 0 and segment.kind == "reasoning" and segment.ordinal < self.plans)
 
 
-def copy_segments(source: Ledger, target: Ledger, *, parent: str, run: str, then: Then, renamed: Mapping[str, str], anew: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Move:
+    """From one run's memory to another's."""
+
+    parent: str
+    run: str
+    calls: Mapping[str, Call]
+    """As they are in the new run, by the ids of their segments, where its limit lets others be made."""
+
+    def of(self, segment: Segment) -> Segment:
+        moved = replace(segment, run=self.run)
+        call = self.calls.get(segment.id)
+        return replace(moved, step=call["step"], title=call["error"]) if call else moved
+
+    def ids(self, source: Ledger) -> dict[str, str]:
+        """The ids of the parent's segments, and what they are called in the new run."""
+        return {segment.id: self.of(segment).id for segment in source.segments(self.parent)}
+
+
+def copy_segments(source: Ledger, target: Ledger, *, move: Move, then: Then, renamed: Mapping[str, str], anew: bool) -> int:
     """How many were copied: those of `then`, under the ids that they have in the new run.
 
     `anew`: it will be planned anew, so they belong to none of the sub-questions to come.
     """
-    kept = (_moved(segment, run, renamed, anew=anew) for segment in source.segments(parent) if then.had(segment))
+    kept = (_moved(segment, move, renamed, anew=anew) for segment in source.segments(move.parent) if then.had(segment))
     return sum(target.add(batch) for batch in _batches(kept))
 
 
-def new_ids(source: Ledger, *, parent: str, run: str) -> dict[str, str]:
-    """The ids of the parent's segments, and what they are called in the new run."""
-    return {segment.id: replace(segment, run=run).id for segment in source.segments(parent)}
-
-
-def _moved(segment: Segment, run: str, renamed: Mapping[str, str], *, anew: bool) -> Segment:
+def _moved(segment: Segment, move: Move, renamed: Mapping[str, str], *, anew: bool) -> Segment:
     return replace(
-        segment,
-        run=run,
+        move.of(segment),
         sub_question="" if anew else segment.sub_question,
         source=renamed.get(segment.source, segment.source),
         supersedes=renamed.get(segment.supersedes, segment.supersedes),

@@ -53,6 +53,11 @@ class Recorder:
         self._recalled_before: deque[Record] = deque()
         """In the super-step that was cut, where its model had answered by then: its prompt is made once more, and must be the same."""
 
+    @property
+    def mended(self) -> str:
+        """What of the records was made anew because it was damaged."""
+        return self._records.mended
+
     def began(self, at: int | None, context: Context, **how: Any) -> Context:
         """A session begins; the context by which it is recorded."""
         how = redacted(how, self._redact)

@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from research_agent.memory import damage
 from research_agent.runs import RunError
 
 NAME = "records.sqlite"
-SCHEMA_VERSION = 1
+VERSION = 1
 Kind = Literal["session", "fork", "ask", "kept", "use", "recall", "assets", "minutes"]
 _REQUESTS = ("ask", "kept")
 
@@ -42,20 +43,18 @@ class Record:
 class Records:
     """One file, written by the process that works on the run. A killed process loses none; a power cut may lose the last ones."""
 
+    mended: str = ""
+    """What was made anew because it was damaged. The investigation does not hang on it: a replay does, and what a step was asked."""
+
     def __init__(self, path: Path) -> None:
+        """Raises RunError for a newer version's, and for a disk that fails."""
         self._before: list[str] = []
         try:
+            self.mended = _mended(path)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA_VERSION):
-                raise RunError(f"{path} has schema {version}; this version of research-agent reads {SCHEMA_VERSION}")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, session INTEGER NOT NULL, at INTEGER NOT NULL,"
-                " kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL)"
-            )
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            _create(self._db, path)
         except sqlite3.DatabaseError as error:
             raise RunError(f"{path} cannot be read as a run's records: {error}") from error
 
@@ -71,24 +70,29 @@ class Records:
         self._db.execute("INSERT INTO records (session, at, kind, key, data) VALUES (?, ?, ?, ?, ?)", columns)
 
     def all(self) -> list[Record]:
-        """In their order."""
+        """In their order, without those that damage took: nor requests of which it took the part that they share with one before."""
         found: list[Record] = []
-        before: list[str] = []
-        for session, at, kind, key, packed in self._db.execute("SELECT session, at, kind, key, data FROM records ORDER BY seq"):
-            data = json.loads(zlib.decompress(packed).decode("utf-8", "surrogatepass"))
+        before: list[str] | None = []
+        last = 0
+        for seq, session, at, kind, key, packed in self._db.execute("SELECT seq, session, at, kind, key, data FROM records ORDER BY seq"):
+            data = _unpacked(packed)
+            if data is None:
+                continue
+            before, last = None if seq != last + 1 else before, seq
             if kind in _REQUESTS:
-                before = [*before[: data.pop("same")], *data["messages"]]
+                same = data.pop("same")
+                if same and before is None:
+                    continue
+                before = [*(before or ())[:same], *data["messages"]]
                 data["messages"] = before
             found.append(Record(session, at, kind, key, data))
         return found
 
     def recalls(self, at: int) -> list[Record]:
         """What the last session that came to a super-step recalled in it."""
-        sql = "SELECT session, data FROM records WHERE kind = 'recall' AND at = ? ORDER BY seq"
-        found = [
-            Record(session, at, "recall", "", json.loads(zlib.decompress(packed).decode("utf-8", "surrogatepass")))
-            for session, packed in self._db.execute(sql, (at,))
-        ]
+        rows = self._db.execute("SELECT session, data FROM records WHERE kind = 'recall' AND at = ? ORDER BY seq", (at,))
+        read = [(session, _unpacked(packed)) for session, packed in rows]
+        found = [Record(session, at, "recall", "", data) for session, data in read if data is not None]
         return [record for record in found if record.session == found[-1].session]
 
     def sessions(self) -> int:
@@ -97,6 +101,36 @@ class Records:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _create(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise RunError(f"{path} has schema {version}, written by a newer research-agent; this one reads up to {VERSION}: update it")
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, session INTEGER NOT NULL, at INTEGER NOT NULL,"
+        " kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL)"
+    )
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _mended(path: Path) -> str:
+    """Of a damaged file what can be read, in its place, and that in words."""
+    if damage.sound(path):
+        return ""
+    new, saved = damage.rescue(path, lambda db: _create(db, path), ("records",))
+    kept = damage.adopt(new, path)
+    differs = "" if saved.whole else ": a replay will not be whole"
+    return f"{path.name} was damaged and is made anew, {saved}{differs}; the damaged one is {kept.name}"
+
+
+def _unpacked(packed: bytes) -> dict[str, Any] | None:
+    """None for what is not what was written: a text within a page may be damaged, and its database not know."""
+    try:
+        data: dict[str, Any] = json.loads(zlib.decompress(packed).decode("utf-8", "surrogatepass"))
+    except (zlib.error, ValueError):
+        return None
+    return data
 
 
 def current(records: Iterable[Record]) -> list[Record]:

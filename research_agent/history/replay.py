@@ -29,7 +29,7 @@ from research_agent.history.memory_copy import Then
 from research_agent.history.recorder import TapedArchive, id_of, super_step
 from research_agent.history.records import NAME, Record, Records, current
 from research_agent.history.requests import Writer, Written
-from research_agent.history.snapshot import snapshot
+from research_agent.history.snapshot import ledger, snapshot
 from research_agent.memory import Archive, NotArchived, Passage, Segment
 from research_agent.memory.ledger import Ledger
 from research_agent.memory.segment import thread_of
@@ -62,10 +62,11 @@ async def replay(run: Run) -> Replayed:
     with TemporaryDirectory(prefix="research-agent-") as temporary:
         folder = Path(temporary)
         (folder / "again").mkdir()
-        records, ledger = snapshot(run, NAME, folder), snapshot(run, "ledger.sqlite", folder)
-        if records is None or ledger is None:
+        records = snapshot(run, NAME, folder)
+        source = ledger(run, folder) if records else None
+        if records is None or source is None:
             raise RunError(f"run {run.id} has no {NAME if records is None else 'ledger.sqlite'}: it cannot be replayed")
-        source, archive = Ledger(ledger), Archive.open(folder / "again", run=run.id)
+        archive = Archive.open(folder / "again", run=run.id)
         try:
             return await _Replay(run, _read(records), source, archive).whole()
         finally:
@@ -86,7 +87,7 @@ class _Replay:
         self._run, self._source, self._archive = run, source, archive
         self._begun = [record for record in records if record.kind in ("session", "fork")]
         if not self._begun or self._begun[0].at != -2:
-            raise RunError(f"run {run.id} was begun by a version that kept no records: it cannot be replayed")
+            raise RunError(f"run {run.id} was begun by a version that kept no records, or they are lost: it cannot be replayed")
         self._player = _Player(run.id, records, source, archive)
 
     async def whole(self) -> Replayed:
@@ -124,6 +125,9 @@ class _Replay:
     async def _fork(self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record) -> None:
         data = record.data
         await self._amend(saver, thread, data["changed"], unrouted=data["replanned"])
+        if made := {call["step"] for call in data["changed"].get("calls") or ()}:
+            calls = [segment for segment in self._source.segments(self._run.id) if segment.kind == "call" and segment.step in made]
+            await self._archive.archive(calls)
         if data["replanned"]:
             await self._remember(Then(**data["then"]))
             await graph.aupdate_state(thread, {"question": data["changed"]["question"]}, as_node="__input__")
@@ -232,8 +236,8 @@ class _Player:
             raise _Differs(f"request {left[0]} of {self.recorded} was asked then, and is not now: the run ends before it")
 
     def clock(self) -> float:
-        reached = self._minutes.get(self._session)
-        return self._limit_s if reached is not None and super_step() >= reached else 0.0
+        at, reached = self._now(), self._minutes.get(self._session)
+        return self._limit_s if reached is not None and at >= reached else 0.0
 
     def _now(self) -> int:
         at = super_step()

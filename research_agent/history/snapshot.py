@@ -6,11 +6,15 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
 
 
 def snapshot(run: Run, name: str, into: Path) -> Path | None:
-    """A copy of one of the run's databases, made beside whoever writes it; None if there is none. Raises RunError."""
+    """A copy of one of the run's databases, made beside whoever writes it; None if there is none. Raises RunError.
+
+    A damaged one is copied as it is: whoever opens the copy can tell what of it is needed.
+    """
     path, copy = run.folder / name, into / name
     if not path.is_file():
         return None
@@ -22,12 +26,15 @@ def snapshot(run: Run, name: str, into: Path) -> Path | None:
             log = path.with_name(f"{name}-wal")
             if log.is_file():
                 shutil.copyfile(log, copy.with_name(f"{name}-wal"))
-        with sqlite3.connect(copy) as check:
-            check.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        check.close()
     except (OSError, sqlite3.Error) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
     return copy
+
+
+def ledger(run: Run, into: Path) -> Ledger | None:
+    """The run's, as it is now; None if there is none. Raises RunError and ArchiveError."""
+    copy = snapshot(run, "ledger.sqlite", into)
+    return Ledger(copy, copy_of=run.folder / copy.name) if copy else None
 
 
 def _through_sqlite(path: Path, copy: Path) -> None:

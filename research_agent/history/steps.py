@@ -14,11 +14,11 @@ from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from research_agent.graphs.state import Call, ResearchState
+from research_agent.graphs.state import Call, ResearchState, is_refused
 from research_agent.history.snapshot import snapshot
 from research_agent.runs import Run, RunError
 from research_agent.stores import checkpoint_file, places
-from research_agent.stores.checkpoints import open_checkpoints
+from research_agent.stores.checkpoints import mend, open_checkpoints, refuse_newer
 
 
 class NoSuchStep(RunError):
@@ -42,7 +42,16 @@ async def read_only(run: Run) -> AsyncIterator[list[CheckpointTuple]]:
 
 
 async def checkpoints(run: Run, folder: Path) -> list[CheckpointTuple]:
-    """By a copy of the database, which is made in `folder`; on a server, as they stand there, if nobody works on the run."""
+    """By a copy of the database, which is made in `folder`; on a server, as they stand there, if nobody works on the run.
+
+    Raises RunError for what a newer version wrote.
+    """
+    found = await _found(run, folder)
+    refuse_newer(found[-1].metadata if found else None, run.id)
+    return found
+
+
+async def _found(run: Run, folder: Path) -> list[CheckpointTuple]:
     place = places.of(run, places.recorded(run.read()))
     if place.server is not None:
         async with open_checkpoints(place, lambda text: None) as there:
@@ -50,6 +59,14 @@ async def checkpoints(run: Run, folder: Path) -> list[CheckpointTuple]:
     copy = snapshot(run, run.checkpoints.name, folder)
     if copy is None:
         return []
+    try:
+        return await _in(copy, run)
+    except checkpoint_file.DAMAGE:
+        mend(copy, lambda text: None, run.checkpoints)  # the run's own is mended, and that told, when it is gone on with
+        return await _in(copy, run)
+
+
+async def _in(copy: Path, run: Run) -> list[CheckpointTuple]:
     async with checkpoint_file.opened(copy) as saver:
         return await listed(saver, run.id)
 
@@ -98,6 +115,8 @@ def place(history: Sequence[CheckpointTuple], step: int) -> Place | None:
                 return Place(item, None)
         elif partial is None and _interior(calls, step) and _made(calls, step) <= answered(item):
             partial = Place(item, _made(calls, step))
+            if step == calls[-1]["step"] and any(map(is_refused, calls)):
+                return partial  # calls of this turn wait still: a limit refused them, and another may let them be made
     if partial or step:
         return partial
     planned = [item for item in history if values_of(item).get("plan")]
@@ -109,4 +128,4 @@ def _interior(calls: Sequence[Call], step: int) -> bool:
 
 
 def _made(calls: Sequence[Call], step: int) -> frozenset[str]:
-    return frozenset(call["id"] for call in calls if call["step"] <= step)
+    return frozenset(call["id"] for call in calls if call["step"] <= step and not is_refused(call))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -106,14 +106,36 @@ def _is_ours(tool: Any) -> bool:
 
 
 def adopted(messages: Sequence[BaseMessage], maker: str) -> list[BaseMessage]:
-    """A conversation as `maker`'s models may see it: of other models' turns the text and the calls, and ids in a form it takes."""
-    return [_adopted(message, maker) for message in messages]
+    """A conversation as `maker`'s models may see it: of other models' turns the text and the calls, and ids in a form it takes.
+
+    No id stands twice: some models number their calls by what they see, and what they see grows shorter at a compaction.
+    """
+    used = {str(call["id"]) for message in messages if _is_own(message, maker) for call in message.tool_calls}
+    now: dict[str, str] = {}
+    found: list[BaseMessage] = []
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            id = now.get(message.tool_call_id, message.tool_call_id)
+            found.append(message.model_copy(update={"tool_call_id": id}))
+        elif isinstance(message, AIMessage) and not _is_own(message, maker):
+            calls = [{**call, "id": _taken(str(call["id"] or ""), used, now)} for call in message.tool_calls]
+            found.append(AIMessage(content=str(message.text), tool_calls=calls))
+        else:
+            now |= {str(call["id"]): str(call["id"]) for call in getattr(message, "tool_calls", ())}
+            found.append(message)
+    return found
 
 
-def _adopted(message: BaseMessage, maker: str) -> BaseMessage:
-    if isinstance(message, ToolMessage):
-        return message.model_copy(update={"tool_call_id": _UNSAFE.sub("_", message.tool_call_id)})
-    if not isinstance(message, AIMessage) or message.response_metadata.get("model_provider") == maker:
-        return message
-    calls = [{**call, "id": _UNSAFE.sub("_", call["id"] or "")} for call in message.tool_calls]
-    return AIMessage(content=str(message.text), tool_calls=calls)
+def _is_own(message: BaseMessage, maker: str) -> TypeGuard[AIMessage]:
+    return isinstance(message, AIMessage) and message.response_metadata.get("model_provider") == maker
+
+
+def _taken(old: str, used: set[str], now: dict[str, str]) -> str:
+    new = safe = _UNSAFE.sub("_", old) or "call"
+    count = 1
+    while new in used:
+        count += 1
+        new = f"{safe}_{count}"
+    used.add(new)
+    now[old] = new
+    return new

@@ -6,6 +6,7 @@ The file is LangGraph's: its `SqliteSaver` and `AsyncSqliteSaver` read it, and t
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,9 +15,14 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from research_agent.memory.damage import Row
+
 BUSY_TIMEOUT_S = 10.0
+DAMAGE = (sqlite3.DatabaseError, ValueError, TypeError, KeyError, NotImplementedError)
+"""What reading a damaged one raises: a value within a page may be damaged, and its database not know."""
 
 
 class CheckpointFile(SqliteSaver):
@@ -62,3 +68,28 @@ async def opened(path: Path) -> AsyncIterator[CheckpointFile]:
     finally:
         with saver.lock:  # a cancelled call's thread may still be writing
             connection.close()
+
+
+def create(db: sqlite3.Connection) -> None:
+    """Its tables."""
+    SqliteSaver(db).setup()
+
+
+async def reads(path: Path, run: str) -> bool:
+    """Whether the newest checkpoint can be, where there is one."""
+    async with opened(path) as saver:
+        try:
+            await saver.aget_tuple({"configurable": {"thread_id": run}})
+        except DAMAGE:
+            return False
+    return True
+
+
+def true(table: str, row: Row) -> bool:
+    """Whether what a row holds can be read."""
+    kind, value = row[-3:-1] if table == "checkpoints" else row[-2:]
+    try:
+        held = JsonPlusSerializer().loads_typed((kind, value))
+        return table != "checkpoints" or (isinstance(held, dict) and isinstance(json.loads(row[-1]), dict))
+    except DAMAGE:
+        return False

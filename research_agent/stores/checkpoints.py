@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from research_agent.graphs import state
 from research_agent.memory import damage
 
 from .address import PostgresUrl
-from .errors import StoreError
+from .errors import RunError, StoreError
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from . import postgres
 
 Warn = Callable[[str], None]
+_STATE = "state"
+"""In a checkpoint's metadata: the version of the state in it. Those of before it was numbered are of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +64,26 @@ async def _opened(place: Place, warn: Warn) -> AsyncIterator[BaseCheckpointSaver
         return
     from research_agent.stores import checkpoint_file
 
-    _mend(place.file, warn)
+    if not (damage.sound(place.file) and await checkpoint_file.reads(place.file, place.run)):
+        await asyncio.to_thread(mend, place.file, warn)
     async with checkpoint_file.opened(place.file) as here:
         yield here
 
 
-def _mend(file: Path, warn: Warn) -> None:
-    """Of a damaged file what can be read. What ran after the newest checkpoint in it is in the ledger: tools answer from there."""
-    from langgraph.checkpoint.sqlite import SqliteSaver
+def mend(file: Path, warn: Warn, copy_of: Path | None = None) -> None:
+    """Of a damaged file what can be read. What ran after the newest checkpoint in it is in the ledger: tools answer from there.
 
-    if damage.sound(file):
-        return
-    new, saved = damage.rescue(file, lambda db: SqliteSaver(db).setup(), ("checkpoints", "writes"))
+    Raises StoreError where that is nothing; of a copy it names the file that it is of.
+    """
+    from research_agent.stores import checkpoint_file
+
+    new, saved = damage.rescue(file, checkpoint_file.create, ("checkpoints", "writes"), checkpoint_file.true)
     if not saved.rows:
         new.unlink()
         begin = "move it away, and `resume` begins again from what the ledger holds"
-        raise StoreError(f"{file} is damaged, and none of its checkpoints can be read: {begin}")
+        raise StoreError(f"{copy_of or file} is damaged, and none of its checkpoints can be read: {begin}")
     kept = damage.adopt(new, file)
-    lost = f"{saved.lost} cannot be read" if saved.lost else "nothing is lost"
-    warn(f"{file.name} was damaged: it goes on from its {saved.rows} rows that can be read, {lost}; the damaged one is {kept.name}")
+    warn(f"{file.name} was damaged, and the run goes on from what can be read of it: {saved}; the damaged one is {kept.name}")
 
 
 async def _carry(source: BaseCheckpointSaver[Any], target: BaseCheckpointSaver[Any], run: str) -> None:
@@ -110,6 +115,19 @@ def _numbered(checkpoint: Checkpoint) -> Checkpoint:
 
 def _thread(run: str, **more: str) -> RunnableConfig:
     return {"configurable": {"thread_id": run, **more}}
+
+
+def thread_of(run: str) -> RunnableConfig:
+    """Where a session works: what it writes names the version of its state, wherever the checkpoints are and are carried to."""
+    return {**_thread(run), "metadata": {_STATE: state.VERSION}}
+
+
+def refuse_newer(metadata: Mapping[str, Any] | None, run: str) -> None:
+    """`metadata` is of the newest checkpoint. Raises RunError."""
+    version = (metadata or {}).get(_STATE, 1)
+    if version > state.VERSION:
+        newest = f"this one reads up to {state.VERSION}"
+        raise RunError(f"the state of run {run} has version {version}, written by a newer research-agent; {newest}: update it")
 
 
 async def forget(place: Place) -> int:

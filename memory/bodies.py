@@ -1,0 +1,45 @@
+"""How the ledger keeps a text: under its hash, packed where it is long. So a damaged one is known, whatever its database says of it."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from contextlib import closing
+from pathlib import Path
+
+from .damage import Row
+from .segment import content_hash
+
+_PACK_OVER_BYTES = 1024
+
+
+def packed(text: str) -> tuple[bool, bytes]:
+    """Whether it is packed, and its bytes."""
+    data = text.encode("utf-8", "surrogatepass")
+    return (True, zlib.compress(data, 3)) if len(data) > _PACK_OVER_BYTES else (False, data)
+
+
+def unpacked(is_packed: bool, data: bytes) -> str:
+    """Raises zlib.error or UnicodeDecodeError for what is damaged."""
+    return (zlib.decompress(data) if is_packed else bytes(data)).decode("utf-8", "surrogatepass")
+
+
+def true(table: str, row: Row) -> bool:
+    """Whether a row of the ledger is what was written: a text must be the one that its hash says."""
+    if table != "bodies":
+        return True
+    _, ref, is_packed, data = row
+    try:
+        return bool(content_hash(unpacked(is_packed, data)) == ref)
+    except (zlib.error, UnicodeDecodeError):
+        return False
+
+
+def spoilt(path: Path) -> bool:
+    """Whether a ledger that is whole as a database holds a text that is not what was written."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with closing(sqlite3.connect(path, timeout=10.0)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'bodies'").fetchone():
+            return False
+        return not all(true("bodies", row) for row in db.execute("SELECT rowid, hash, packed, data FROM bodies"))
