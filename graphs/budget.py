@@ -16,7 +16,7 @@ from research_agent.memory import estimate_tokens
 
 from .ports import Context, Model, ModelCallError, Prices, Role
 from .state import ResearchState, Usage
-from .window import READ_TOKENS, message_tokens
+from .window import READ_TOKENS, fixed_tokens, message_tokens, step_tokens
 
 REPORT_TOKENS, REPORT_SHARE = 6_000, 0.15
 """Output kept back for the report: so many tokens, or more where this share of the limit pays for them."""
@@ -26,10 +26,16 @@ CALL_SHARE = 0.25
 """Of what is left, that one answer before the report may take: a model that always writes as much as it may would take it all at once."""
 SCARCE_TOKENS = 1_000
 """An answer may have so many fewer than it should where no more can be paid for."""
+PLANNED = 5
+"""Sub-questions of a plan that is not made yet."""
 PROMPT_TOKENS = 1_500
 """Of the writer's rules, and what stands around the findings."""
 UNCALIBRATED, CALIBRATED, CALIBRATED_TURNS = 1.5, 1.2, 4
 """How far a prompt may be over its estimate: of a tokenizer nobody has met, and after so many reports of its usage."""
+
+
+STEPS = 3
+"""Of a limit that would do: it pays for so many more, and for the report, each call at its worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class Purse:
     """The run's models have answered before."""
     share: float = 1.0
     """Of what is left, that one answer may take, if that is enough for one."""
+    enough_usd: float = math.inf
+    """A limit that would do."""
 
     def after(self, spent: Usage) -> Purse:
         return replace(self, left_usd=self.left_usd - spent["usd"])
@@ -61,12 +69,16 @@ def purse(context: Context, state: ResearchState, usage: Usage, role: Role) -> P
     """Of the limit, what is left for `role`: the writer may have all of it, the others leave what the report needs."""
     factor, window = _factor(context, state, role), state.get("window") if role == "investigator" else None
     calibration = state.get("calibration", 1.0) if role == "investigator" else 1.0
-    left_usd, met = context.limits.usd - usage["usd"], usage["calls"] > 0
+    left_usd, met, enough_usd = context.limits.usd - usage["usd"], usage["calls"] > 0, _enough_usd(context, state, usage, role)
     if role == "writer":
-        return Purse(left_usd, factor, calibration, met=met)
+        return Purse(left_usd, factor, calibration, met=met, enough_usd=enough_usd)
     usual_usd = usage["usd"] / max(1, usage["calls"])
-    kept_usd = min(context.limits.usd * MOST_KEPT_SHARE, max(usual_usd, _report_usd(context, state)))
-    return Purse(left_usd - kept_usd, factor, calibration, usual_usd, window, met, CALL_SHARE)
+    kept_usd = min(context.limits.usd * MOST_KEPT_SHARE, max(usual_usd, _report_usd(context, state, context.limits.usd)))
+    return Purse(left_usd - kept_usd, factor, calibration, usual_usd, window, met, CALL_SHARE, enough_usd)
+
+
+def would_do(enough_usd: float) -> str:
+    return f"limits.usd={enough_usd:g} pays for {STEPS} more steps and the report, at worst"
 
 
 def output_limit(model: Model, prompt_tokens: int, purse: Purse) -> int | None:
@@ -91,7 +103,7 @@ def _affordable(model: Model, prompt_tokens: int, purse: Purse, least: int) -> f
     least_usd = max(purse.usual_usd, prompt_usd + scarce * model.prices.output / 1e6)
     if purse.left_usd < least_usd:
         left = f"${max(0.0, purse.left_usd):.4f} of limits.usd is left for it"
-        raise ModelCallError(f"another call may cost ${least_usd:.4f}, and {left}", "budget")
+        raise ModelCallError(f"another call may cost ${least_usd:.4f}, and {left}: raise it ({would_do(purse.enough_usd)})", "budget")
     if model.prices.output <= 0:
         return math.inf
     tokens = (purse.left_usd - prompt_usd) / model.prices.output * 1e6
@@ -116,12 +128,43 @@ def _factor(context: Context, state: ResearchState, role: Role) -> float:
     return learned if same and state.get("turn", 0) >= CALIBRATED_TURNS else max(UNCALIBRATED, learned if same else 0.0)
 
 
-def _report_usd(context: Context, state: ResearchState) -> float:
+def _enough_usd(context: Context, state: ResearchState, usage: Usage, role: Role) -> float:
+    """A limit that pays for what is ahead, from the last call to the first: each leaves what those after it need, however much it takes."""
+    investigator, factor = context.models["investigator"], _factor(context, state, "investigator")
+    used, step = fixed_tokens(context) + PROMPT_TOKENS + _used_tokens(state), step_tokens(state.get("turns", ()))
+    calls = [(investigator, used + n * step, factor) for n in range(STEPS)]
+    if role in ("planner", "reviewer"):
+        calls.insert(0, (context.models[role], PROMPT_TOKENS + _used_tokens(state), _factor(context, state, role)))
+    ahead_usd, usual_usd = 0.0, usage["usd"] / max(1, usage["calls"])
+    for model, tokens, factor in reversed(calls):
+        prompt_usd = tokens * factor * _input_price(model.prices) / 1e6
+        least_usd = prompt_usd + model.least_output_tokens * model.prices.output / 1e6
+        most_usd = prompt_usd + model.max_output_tokens * model.prices.output / 1e6
+        ahead_usd = max(ahead_usd + max(usual_usd, least_usd), min(ahead_usd + most_usd, ahead_usd / (1 - CALL_SHARE) + prompt_usd))
+    limit_usd = _report_usd(context, state, 0.0, STEPS * step) / MOST_KEPT_SHARE
+    for _ in range(20):  # a larger limit keeps a share of it back for its report: this converges
+        report_usd = max(usual_usd, _report_usd(context, state, limit_usd, STEPS * step))
+        limit_usd = max(limit_usd, usage["usd"] + ahead_usd + report_usd)
+    return _rounded_up(limit_usd)
+
+
+def _rounded_up(usd: float) -> float:
+    """To two figures."""
+    if usd <= 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(usd)) - 1)
+    return math.ceil(usd / unit) * unit
+
+
+def _used_tokens(state: ResearchState) -> int:
+    return sum(turn["tokens"] for turn in (*state.get("head", ()), *state.get("turns", ())))
+
+
+def _report_usd(context: Context, state: ResearchState, limit_usd: float, more_tokens: float = 0.0) -> float:
     """What the report may cost. Every finding stands in the prompt, as a call or in its memory block: it is no larger than that."""
     model = context.models["writer"]
-    used = sum(turn["tokens"] for turn in (*state.get("head", ()), *state.get("turns", ())))
-    tokens = used + PROMPT_TOKENS + READ_TOKENS * len(state.get("plan", ()))
-    affordable = context.limits.usd * REPORT_SHARE / model.prices.output * 1e6 if model.prices.output > 0 else math.inf
+    tokens = _used_tokens(state) + more_tokens + PROMPT_TOKENS + READ_TOKENS * (len(state.get("plan", ())) or PLANNED)
+    affordable = limit_usd * REPORT_SHARE / model.prices.output * 1e6 if model.prices.output > 0 else math.inf
     output: float = min(model.max_output_tokens, max(REPORT_TOKENS, model.least_output_tokens, affordable))
     prompt_usd: float = tokens * _factor(context, state, "writer") * _input_price(model.prices)
     return (prompt_usd + output * model.prices.output) / 1e6

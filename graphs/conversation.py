@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
 from research_agent.memory import Archive, Segment, estimate_tokens
-from research_agent.memory.segment import MAX_ORDINALS, handle
 
 from . import prompts
 from .calls import reasoning_of
@@ -23,37 +22,59 @@ from .state import TurnRef
 from .window import HANDLES, RECALL_TOKENS, Marks, evict, handles, message_tokens, read_before, shown
 
 MEMORY = "trace_memory"
-"""In the `additional_kwargs` of the memory block, and of a tool result that is not shown whole."""
+"""In the `additional_kwargs` of the memory block (`block`), and of a tool's result that was archived: shown `whole`, or `clipped`."""
+SEGMENT = "trace_memory_segment"
+"""In those of a tool's result: the id that it was archived under."""
 RECALL = "recall"
 
 
-class Counted(TypedDict):
-    """The last prompt: its estimate, uncalibrated, and what its host counted; 0 if it did not."""
+class Measured(TypedDict):
+    """What a model's host told of its prompts."""
 
+    calibration: float
     raw: int
+    """The last prompt's estimate, uncalibrated; 0 if its host did not count it, or it is another prompt now."""
     reported: int
+    window: int | None
+    """What an overflow taught."""
 
 
 class Trace(TypedDict):
     """What the conversation's state knows of its memory. Plain JSON."""
 
-    head: int
-    """Messages at its start that were kept by a compaction: what was asked, and the memory block."""
-    gone: int
-    """Messages that left it, and tool calls among them."""
+    conversation: str
+    """Keeps apart what conversations that share an archive leave in it: their calls may have equal ids."""
     steps: int
-    calibration: float
-    counted: Counted
-    window: int | None
-    """What an overflow taught."""
+    """Tool calls so far."""
+    numbered: dict[str, int]
+    """Of each message that calls tools, by its id, the step of its first call."""
+    models: dict[str, Measured]
+    """By name: what one model taught is not believed of another."""
 
 
-def estimated(raw: int, trace: Trace) -> int:
+UNMEASURED = Measured(calibration=1.0, raw=0, reported=0, window=None)
+
+
+def estimated(raw: int, measured: Measured) -> int:
     """Tokens of a prompt as its model counts them. Where it only grew since the last call, only what was added is an estimate."""
-    counted = trace["counted"]
-    if not 0 < counted["raw"] <= raw:
-        return int(raw * trace["calibration"])
-    return int(counted["reported"] + (raw - counted["raw"]) * trace["calibration"])
+    if not 0 < measured["raw"] <= raw:
+        return int(raw * measured["calibration"])
+    return int(measured["reported"] + (raw - measured["raw"]) * measured["calibration"])
+
+
+def is_block(message: AnyMessage) -> bool:
+    return message.additional_kwargs.get(MEMORY) == "block"
+
+
+def numbered(messages: Sequence[AnyMessage], trace: Trace) -> Trace:
+    """With a step for each call that has none yet, and none for messages that are gone."""
+    steps, numbers = trace["steps"], dict[str, int]()
+    for message in messages:
+        if isinstance(message, AIMessage) and message.tool_calls:
+            first = trace["numbered"].get(str(message.id), steps + 1)
+            numbers[str(message.id)] = first
+            steps = max(steps, first + len(message.tool_calls) - 1)
+    return {**trace, "steps": steps, "numbered": numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +82,39 @@ class Placed:
     """A message and where it stands in the run."""
 
     message: AnyMessage
-    number: int
-    """Of the conversation's messages, from 0, those that left it counted."""
     step: int
     """A tool result's own; else that of the last call before it."""
 
 
 def placed(messages: Sequence[AnyMessage], trace: Trace) -> list[Placed]:
-    """The messages after the head."""
-    found, step, steps = [], trace["steps"], dict[str, int]()
-    for number, message in enumerate(messages[trace["head"] :], trace["gone"]):
+    """The messages without the memory block."""
+    step, steps = min(trace["numbered"].values(), default=trace["steps"] + 1) - 1, dict[str, int]()
+    found = []
+    for message in messages:
         own = step
-        if isinstance(message, AIMessage):
-            for call in message.tool_calls:
-                step += 1
-                steps[str(call["id"])] = step
+        if isinstance(message, AIMessage) and message.tool_calls:
+            first = trace["numbered"][str(message.id)]
+            own = first - 1
+            step = first + len(message.tool_calls) - 1
+            steps |= {str(call["id"]): first + n for n, call in enumerate(message.tool_calls)}
         elif isinstance(message, ToolMessage):
             own = steps.get(message.tool_call_id, step)
-        found.append(Placed(message, number, own))
+        if not is_block(message):
+            found.append(Placed(message, own))
     return found
 
 
-def segments(item: Placed, archive: Archive, now: str) -> list[Segment]:
+def segments(item: Placed, archive: Archive, trace: Trace, now: str) -> list[Segment]:
     """What a message leaves in the archive. What `recall` brought is there already."""
     message, run = item.message, archive.run
-    base = Segment(run=run, thread=str(message.id), step=item.step, kind="answer", ordinal=item.number, text="", trust="own")
+    thread = f"{trace['conversation']} {message.id}"
+    base = Segment(run=run, thread=thread, step=item.step, kind="answer", text="", trust="own")
     text = str(message.text).strip()
     if isinstance(message, ToolMessage):
-        return [] if message.name == RECALL else [observation(message, item.step, archive, now)]
+        return [] if message.name == RECALL else [observation(message, item.step, archive, trace, now)]
     if isinstance(message, AIMessage):
         calls = [
-            replace(base, kind="call", step=item.step + n, ordinal=0, tool=call["name"], text=called(call["name"], call["args"]))
+            replace(base, kind="call", step=item.step + n, tool=call["name"], text=called(call["name"], call["args"]))
             for n, call in enumerate(message.tool_calls, 1)
         ]
         thought = reasoning_of(message)
@@ -100,21 +123,17 @@ def segments(item: Placed, archive: Archive, now: str) -> list[Segment]:
     return [replace(base, kind="plan", tool="user", title="what the user said", text=text)] if text else []
 
 
-def observation(message: ToolMessage, step: int, archive: Archive, now: str, asked: str = "", url: str = "") -> Segment:
+def observation(message: ToolMessage, step: int, archive: Archive, trace: Trace, now: str, asked: str = "", url: str = "") -> Segment:
     """A tool's result, whole, under a handle of its own. Archived before, it is the one that was."""
-    for ordinal in range(MAX_ORDINALS):
-        known = archive.get(handle(step, ordinal))
-        if known is not None and known.thread == message.tool_call_id:
-            return known
-        if known is None:
-            break
-    text = str(message.text)
+    if known := archive.get(message.additional_kwargs.get(SEGMENT, "")):
+        return known
+    text, thread = str(message.text), f"{trace['conversation']} {message.tool_call_id}"
     return Segment(
         run=archive.run,
-        thread=message.tool_call_id,
+        thread=thread,
         step=step,
         kind="observation",
-        ordinal=ordinal,
+        ordinal=archive.free_ordinal(step, thread, text),
         text=text,
         trust="untrusted",
         tool=message.name or "tool",
@@ -129,52 +148,64 @@ def called(name: str, args: dict[str, object]) -> str:
     return f"{name} {json.dumps(args, ensure_ascii=False, sort_keys=True, default=str)}"
 
 
-def refs(items: Sequence[Placed], archive: Archive) -> list[TurnRef]:
+def refs(items: Sequence[Placed], archive: Archive, trace: Trace) -> list[TurnRef]:
     """The messages as the window counts them."""
     found = []
     for item in items:
         message = item.message
         held: list[str] = []
-        if not isinstance(message, HumanMessage) and MEMORY not in message.additional_kwargs:
-            held = [segment.id for segment in segments(item, archive, "")] or [str(message.id)]
+        if not isinstance(message, HumanMessage) and message.additional_kwargs.get(MEMORY) != "clipped":
+            held = [segment.id for segment in segments(item, archive, trace, "")] or [str(message.id)]
         opens = not isinstance(message, ToolMessage)
         found.append(TurnRef(ref=str(message.id), tokens=message_tokens(message), step=item.step, opens=opens, segments=held))
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    messages: list[AnyMessage]
+    gone: frozenset[str]
+    """Ids of messages that left."""
+    block: HumanMessage
+    """What stands for them, under the id of the block before it, or of the first that left: it takes its place in the state."""
+
+
 async def compacted(
-    messages: Sequence[AnyMessage], trace: Trace, archive: Archive, *, fixed: int, marks: Marks
-) -> tuple[list[AnyMessage], Trace]:
-    """(messages, trace) after a compaction. What was asked first and last stays, verbatim; nothing that leaves is lost."""
-    items = placed(messages, trace)
-    turns = refs(items, archive)
-    head = [message for message in messages[: trace["head"]] if MEMORY not in message.additional_kwargs]
+    messages: Sequence[AnyMessage], own: frozenset[str], trace: Trace, archive: Archive, *, fixed: int, marks: Marks
+) -> Compacted | None:
+    """What was asked first and last stays, verbatim, as do rules and what is not the conversation's `own`; nothing that leaves is lost."""
+    talk = [message for message in messages if str(message.id) in own and not is_block(message)]
+    asked = [message for message in talk if isinstance(message, HumanMessage)]
+    rules = [message for message in talk if isinstance(message, SystemMessage)]
+    pinned = {str(message.id) for message in (*rules, *asked[:1], *asked[-1:])}
+    items = [item for item in placed(talk, trace) if str(item.message.id) not in pinned]
+    staying = [message for message in messages if str(message.id) in pinned or (str(message.id) not in own and not is_block(message))]
     recall_tokens = min(RECALL_TOKENS, marks.cap // 8)
-    asked = [message for message in (*head, *messages[trace["head"] :]) if isinstance(message, HumanMessage)]
-    pinned = list(dict.fromkeys(str(message.id) for message in (*asked[:1], *asked[-1:])))
-    spoken_for = fixed + sum(message_tokens(m) for m in asked if m.id in pinned) + recall_tokens + 20 * HANDLES
-    gone, kept = evict(turns, keep_tokens=max(0, marks.low - spoken_for), hard_tokens=max(0, marks.cap - spoken_for))
-    if not gone:
-        return list(messages), trace
-    left = items[len(gone) :]
-    live = frozenset(segment for turn in kept for segment in turn["segments"])
+    spoken_for = fixed + sum(map(message_tokens, staying)) + recall_tokens + 20 * HANDLES
+    turns = refs(items, archive, trace)
+    left, kept = evict(turns, keep_tokens=max(0, marks.low - spoken_for), hard_tokens=max(0, marks.cap - spoken_for))
+    if not left:
+        return None
+    live, gone = frozenset(segment for turn in kept for segment in turn["segments"]), frozenset(turn["ref"] for turn in left)
     passages = await archive.recall(
         _topic(asked, items), budget_tokens=recall_tokens, kinds=("observation", "finding", "answer"), exclude=live
     )
     recalled = render(shown(passage.segment, passage.text) for passage in passages)
     text = prompts.earlier([handles(read_before(archive, live)), recalled])
-    block = HumanMessage(text, id=f"{MEMORY}-{archive.run}-{left[0].number}", additional_kwargs={MEMORY: "block"})
-    staying = {str(item.message.id) for item in left}
-    first = [message for message in asked if str(message.id) in pinned and str(message.id) not in staying]
-    calls = sum(len(item.message.tool_calls) for item in items[: len(gone)] if isinstance(item.message, AIMessage))
-    after: Trace = {
-        **trace,
-        "head": len(first) + 1,
-        "gone": left[0].number,
-        "steps": trace["steps"] + calls,
-        "counted": Counted(raw=0, reported=0),  # it is another prompt now
-    }
-    return [*first, block, *(item.message for item in left)], after
+    id = next((str(message.id) for message in messages if is_block(message)), left[0]["ref"])
+    block = HumanMessage(text, id=id, additional_kwargs={MEMORY: "block"})
+    return Compacted(_with_block(messages, gone, block), gone, block)
+
+
+def _with_block(messages: Sequence[AnyMessage], gone: frozenset[str], block: HumanMessage) -> list[AnyMessage]:
+    """The messages that stay, the block where the first of the others stood."""
+    made: list[AnyMessage] = []
+    for message in messages:
+        if not is_block(message) and str(message.id) not in gone:
+            made.append(message)
+        elif block not in made:
+            made.append(block)
+    return made
 
 
 def clipped(segment: Segment, text: str, left_out_tokens: int) -> str:

@@ -62,6 +62,4 @@ def told(model: Model, error: ModelCallError, attempts: int) -> str:
             return f"{host} will not answer this ({reason}): word the question otherwise, or take another model"
         case "overflow":
             return f"a prompt is too long for {model.name} ({reason}): set model.window_tokens to what {host} allows"
-        case "budget":
-            return f"{reason}: raise it"
     return reason

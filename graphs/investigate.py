@@ -13,7 +13,7 @@ from langgraph.types import Send
 from research_agent.memory import Segment
 
 from . import prompts, window
-from .budget import calibrated, purse
+from .budget import STEPS, calibrated, purse, would_do
 from .calls import Emit, Reply, add_usage, call
 from .compaction import compact
 from .counting import Meter, measured_for, message_parts, parts_of
@@ -66,7 +66,7 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
     except ModelCallError as error:
         # What this turn has opened and compacted is part of the conversation: it goes on from there when it is resumed.
         reached = {"head": turn.head, "turns": turn.turns, "opened": current["id"], "window": turn.learned_window, "measured": measured}
-        ended = _stopped(context, state, turn.usage, error)
+        ended = _stopped(context, turn.state, turn.usage, error)
         failures = [*turn.failures, *ended.pop("failures", [])]
         return {**folded, **reached, "summary": turn.summary, "usage": turn.usage, **ended, "failures": failures}
     turn.count(reply.reported_tokens)
@@ -109,6 +109,8 @@ def over_limit(context: Context, state: ResearchState) -> str:
 def _stopped(context: Context, state: ResearchState, usage: Usage, error: ModelCallError) -> dict[str, Any]:
     if error.kind == "budget":
         spent = f"${usage['usd']:.3f} spent, the rest kept back for the report"
+        if state["step"] - context.limits.steps_before < STEPS:  # too small a limit for this model: twice of it may be too
+            spent = f"{spent}; {would_do(purse(context, state, usage, 'investigator').enough_usd)}"
         return {"stopped": f"the limit of ${context.limits.usd:g} was reached ({spent})"}
     failure = Failure(step=state["step"], what="model", reason=error.reason)
     if ends_all(error) and same_key(context.models["investigator"], context.models["writer"]):
@@ -159,6 +161,11 @@ class _Turn:
         """Of summaries that could not be made."""
 
     @property
+    def state(self) -> ResearchState:
+        """As this turn has it."""
+        return {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
+
+    @property
     def raw(self) -> int:
         """Of the prompt's tokens, estimated as of any model."""
         return self._fixed + sum(turn["tokens"] for turn in (*self.head, *self.turns))
@@ -192,8 +199,7 @@ class _Turn:
                 raise ModelCallError(f"the newest turn alone is over the window of {marks.cap} tokens", "overflow")
             try:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
-                now: ResearchState = {**self._state, "head": self.head, "turns": self.turns, "window": self.learned_window}
-                given = replace(purse(self._context, now, self.usage, "investigator"), calibration=self.estimate / self.raw)
+                given = replace(purse(self._context, self.state, self.usage, "investigator"), calibration=self.estimate / self.raw)
                 return await call(
                     self._model,
                     messages,

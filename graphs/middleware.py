@@ -33,7 +33,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.config import get_config
-from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 
 from research_agent.memory import Archive, Embedder, Segment, best_passages, content_hash, estimate_tokens
@@ -41,7 +40,25 @@ from research_agent.memory import Archive, Embedder, Segment, best_passages, con
 from . import window
 from .act import OBSERVATION_TOKENS
 from .budget import calibrated
-from .conversation import MEMORY, RECALL, Counted, Trace, called, clipped, compacted, estimated, observation, placed, refs, segments
+from .conversation import (
+    MEMORY,
+    RECALL,
+    SEGMENT,
+    UNMEASURED,
+    Measured,
+    Placed,
+    Trace,
+    called,
+    clipped,
+    compacted,
+    estimated,
+    is_block,
+    numbered,
+    observation,
+    placed,
+    refs,
+    segments,
+)
 from .investigate import OVERFLOWS
 from .ports import Model, ModelCallError, Prices
 from .recalling import RecallArgs, recall_tool
@@ -73,7 +90,9 @@ class _Turn:
     memory: _Memory
     trace: Trace
     fixed: int
-    compacted: bool = False
+    own: frozenset[str]
+    """Ids of the conversation's messages: those that other middleware adds to a request are none of it, and stay as they are."""
+    gone: frozenset[str] = frozenset()
     overflows: int = 0
 
     @property
@@ -81,8 +100,19 @@ class _Turn:
         return self.fixed + sum(map(window.message_tokens, self.request.messages))
 
     @property
+    def measured(self) -> Measured:
+        return self.trace["models"].get(_name(self.request.model), UNMEASURED)
+
+    @property
     def estimate(self) -> int:
-        return estimated(self.raw, self.trace)
+        return estimated(self.raw, self.measured)
+
+    @property
+    def talk(self) -> list[Placed]:
+        return placed([message for message in self.request.messages if str(message.id) in self.own], self.trace)
+
+    def learned(self, measured: Measured) -> _Turn:
+        return replace(self, trace={**self.trace, "models": {**self.trace["models"], _name(self.request.model): measured}})
 
 
 class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
@@ -143,28 +173,30 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
 
     async def _prepared(self, request: ModelRequest[Any]) -> _Turn:
         """Everything said so far archived, and the prompt compacted if it is due."""
-        memory = self._memory()
+        memory, own = self._memory(), frozenset(str(message.id) for message in request.state["messages"])
         messages = [_named(message) for message in request.messages]
-        trace = cast("Trace | None", request.state.get("trace_memory")) or _start(memory.archive)
-        await self._archive(memory, messages, trace)
-        turn = _Turn(request.override(messages=messages), memory, trace, _fixed(request))
+        known = cast("Trace | None", request.state.get("trace_memory")) or _start(memory.archive, messages)
+        trace = numbered([message for message in messages if str(message.id) in own], known)
+        turn = _Turn(request.override(messages=messages), memory, trace, _fixed(request), own)
+        await self._archive(memory, turn.talk, trace)
         marks = self._marks(turn)
         if turn.estimate > marks.high:
             turn = await self._compact(turn, marks)
         return self._fitting(turn, marks)
 
-    async def _archive(self, memory: _Memory, messages: Sequence[AnyMessage], trace: Trace) -> None:
+    async def _archive(self, memory: _Memory, items: Sequence[Placed], trace: Trace) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        items = placed(messages, trace)
-        found = [segment for item in items for segment in segments(item, memory.archive, now) if segment.id not in memory.archived]
+        items = [replace(item, message=self._redacted(item.message)) for item in items]
+        said = [(item, segments(item, memory.archive, trace, now)) for item in items]
+        found = [segment for _, left in said for segment in left if segment.id not in memory.archived]
         if found:
             await memory.archive.archive([self._clean(segment) for segment in found])
             memory.archived.update(segment.id for segment in found)
-        said = {segment.id for item in items if item.message.type == "human" for segment in segments(item, memory.archive, now)}
-        memory.live = window.live_segments(refs(items, memory.archive)) | said
+        asked = {segment.id for item, left in said if item.message.type == "human" for segment in left}
+        memory.live = window.live_segments(refs(items, memory.archive, trace)) | asked
 
     def _marks(self, turn: _Turn) -> window.Marks:
-        request, trace = turn.request, turn.trace
+        request = turn.request
         profile = getattr(request.model, "profile", None) or {}
         model = Model(
             chat=request.model,
@@ -173,7 +205,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
             max_output_tokens=self._max_output_tokens,
             prices=self._prices,
         )
-        turns = refs(placed(request.messages, trace), turn.memory.archive)
+        turns = refs(turn.talk, turn.memory.archive, turn.trace)
         newest = sum(ref["tokens"] for group in window.whole_turns(turns)[-window.NEWEST_TURNS :] for ref in group)
         asked = next((window.message_tokens(message) for message in request.messages if isinstance(message, HumanMessage)), 0)
         return window.marks(
@@ -181,16 +213,18 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
             fixed=turn.fixed,
             kept=newest + window.RECALL_TOKENS + asked,
             step_tokens=window.step_tokens(turns),
-            learned_window=trace["window"],
+            learned_window=turn.measured["window"],
         )
 
     async def _compact(self, turn: _Turn, marks: window.Marks) -> _Turn:
-        over = marks.over(turn.trace["calibration"])
-        messages, trace = await compacted(turn.request.messages, turn.trace, turn.memory.archive, fixed=turn.fixed, marks=over)
-        if trace == turn.trace:
+        over = marks.over(turn.measured["calibration"])
+        made = await compacted(turn.request.messages, turn.own, turn.trace, turn.memory.archive, fixed=turn.fixed, marks=over)
+        if made is None:
             return turn
-        turn.memory.live = window.live_segments(refs(placed(messages, trace), turn.memory.archive))
-        return replace(turn, request=turn.request.override(messages=messages), trace=trace, compacted=True)
+        turn = replace(turn.learned({**turn.measured, "raw": 0, "reported": 0}), gone=turn.gone | made.gone)
+        turn = replace(turn, request=turn.request.override(messages=made.messages))
+        turn.memory.live = window.live_segments(refs(turn.talk, turn.memory.archive, turn.trace))
+        return turn
 
     def _fitting(self, turn: _Turn, marks: window.Marks) -> _Turn:
         if turn.estimate > marks.cap:
@@ -205,9 +239,8 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         if (isinstance(error, ModelCallError) and error.kind != "overflow") or turn.overflows >= OVERFLOWS:
             raise error
         told = error.window_tokens if isinstance(error, ModelCallError) else None
-        known = min(turn.trace["window"] or turn.estimate, turn.estimate)
-        trace: Trace = {**turn.trace, "window": told or int(known * 0.9)}
-        turn = replace(turn, trace=trace, overflows=turn.overflows + 1)
+        known = min(turn.measured["window"] or turn.estimate, turn.estimate)
+        turn = replace(turn.learned({**turn.measured, "window": told or int(known * 0.9)}), overflows=turn.overflows + 1)
         marks = self._marks(turn)
         return self._fitting(await self._compact(turn, marks), marks)
 
@@ -215,15 +248,17 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         """The reply archived; the messages, if they were compacted, and what was learned become state."""
         result = [_named(message) for message in response.result]
         reported = next((m.usage_metadata["input_tokens"] for m in result if m.type == "ai" and m.usage_metadata), 0)
-        trace: Trace = {
-            **turn.trace,
-            "calibration": calibrated(turn.trace["calibration"], turn.raw, reported),
-            "counted": Counted(raw=turn.raw if reported else 0, reported=reported),
-        }
-        await self._archive(turn.memory, [*turn.request.messages, *result], trace)
+        calibration = calibrated(turn.measured["calibration"], turn.raw, reported)
+        measured = Measured(calibration=calibration, raw=turn.raw if reported else 0, reported=reported, window=turn.measured["window"])
+        talk = [*(message for message in turn.request.messages if str(message.id) in turn.own), *result]
+        trace = numbered(talk, turn.learned(measured).trace)
+        await self._archive(turn.memory, placed(talk, trace), trace)
         update: dict[str, Any] = {"trace_memory": trace}
-        if turn.compacted:
-            update["messages"] = [RemoveMessage(id=REMOVE_ALL_MESSAGES), *turn.request.messages, *result]
+        if turn.gone:
+            # The block is told under the id of a message that was there: no stream of messages shows it as a new one.
+            blocks = [message for message in turn.request.messages if is_block(message)]
+            left = sorted(turn.gone - {str(block.id) for block in blocks})
+            update["messages"] = [*(RemoveMessage(id=id) for id in left), *blocks, *result]
         return ExtendedModelResponse(replace(response, result=result), Command(update=update))
 
     # -- the tools
@@ -231,37 +266,60 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
-        result = handler(request)
-        return _now(self._kept(request, result)) if isinstance(result, ToolMessage) else result
+        return _now(self._kept(request, handler(request)))
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
-        result = await handler(request)
-        return await self._kept(request, result) if isinstance(result, ToolMessage) else result
+        return await self._kept(request, await handler(request))
 
-    async def _kept(self, request: ToolCallRequest, result: ToolMessage) -> ToolMessage:
+    async def _kept(self, request: ToolCallRequest, result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
+        """The call's result; that of a tool which changes the state stands in its update."""
+        if isinstance(result, ToolMessage):
+            return await self._result(request, result)
+        told = result.update.get("messages") if isinstance(result.update, dict) else None
+        if not isinstance(told, list):
+            return result
+        own = [isinstance(message, ToolMessage) and message.tool_call_id == request.tool_call["id"] for message in told]
+        messages = [await self._result(request, message) if mine else message for message, mine in zip(told, own, strict=True)]
+        return replace(result, update={**cast("dict[str, Any]", result.update), "messages": messages})
+
+    async def _result(self, request: ToolCallRequest, result: ToolMessage) -> ToolMessage:
         """Archived whole, shown as far as it serves. What is no text stays as it is."""
         messages: Sequence[AnyMessage] = request.state["messages"]
         trace: Trace | None = request.state.get("trace_memory")
+        result = self._redacted(result)
         if result.name == RECALL or not isinstance(result.content, str) or trace is None:
             return result
-        result = result.model_copy(update={"content": self._redact(result.content)})
         memory, args = self._memory(), request.tool_call["args"]
-        step = next((item.step for item in placed([*messages, result], trace)[-1:]), trace["steps"])
+        step = next((item.step for item in placed([*messages, result], numbered(messages, trace))[-1:]), trace["steps"])
         url = next((value for value in args.values() if isinstance(value, str) and value.startswith(("http://", "https://"))), "")
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         asked = called(request.tool_call["name"], args)
-        segment = self._clean(observation(result, step, memory.archive, now, asked, url))
+        segment = self._clean(observation(result, step, memory.archive, trace, now, asked, url))
         await memory.archive.archive([segment])
-        if self._clip_tokens is None or result.status == "error":
-            return result
+        extra = {**result.additional_kwargs, SEGMENT: segment.id, MEMORY: "whole"}
+        whole = result.model_copy(update={"additional_kwargs": extra})
+        if self._clip_tokens is None:
+            return whole
         question = next((str(message.text) for message in reversed(messages) if isinstance(message, HumanMessage)), "")
         clip = best_passages(segment.text, f"{' '.join(map(str, args.values()))} {question[:1000]}", self._clip_tokens)
         if not clip.left_out_tokens:
-            return result
-        extra = {**result.additional_kwargs, MEMORY: "clipped"}
-        return result.model_copy(update={"content": clipped(segment, clip.text, clip.left_out_tokens), "additional_kwargs": extra})
+            return whole
+        shown = clipped(segment, clip.text, clip.left_out_tokens)
+        return result.model_copy(update={"content": shown, "additional_kwargs": {**extra, MEMORY: "clipped"}})
+
+    def _redacted(self, message: Any) -> Any:
+        """A tool's result without secrets; where it comes as blocks that are all text, as one text."""
+        if not isinstance(message, ToolMessage):
+            return message
+        if isinstance(message.content, str):
+            return message.model_copy(update={"content": self._redact(message.content)})
+        blocks = [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]
+        clean = [{**block, "text": self._redact(block["text"])} if block.get("type") == "text" else block for block in blocks]
+        if all(block.get("type") == "text" for block in clean):
+            return message.model_copy(update={"content": "\n".join(block["text"] for block in clean)})
+        return message.model_copy(update={"content": clean})
 
     def _clean(self, segment: Segment) -> Segment:
         return replace(segment, text=self._redact(segment.text), title=self._redact(segment.title), url=self._redact(segment.url))
@@ -273,7 +331,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         if isinstance(self._where, Archive):
             with self._lock:
                 return self._open.setdefault("", _Memory(self._where))
-        thread = str(get_config().get("configurable", {}).get("thread_id") or "no thread")
+        thread = _thread()
         with self._lock:
             if thread not in self._open:
                 folder = Path(self._where) / content_hash(thread)[:24]
@@ -347,11 +405,20 @@ def _named(message: Any) -> Any:
     return message if message.id else message.model_copy(update={"id": str(uuid4())})
 
 
-def _start(archive: Archive) -> Trace:
-    """A new conversation goes on counting where the archive's last one ended."""
+def _start(archive: Archive, messages: Sequence[AnyMessage]) -> Trace:
+    """A new conversation goes on counting where the archive's last one ended. Begun again after a kill, it has the same name."""
     newest = archive.find(kind="call", newest=1)
-    steps = newest[-1].step if newest else 0
-    return Trace(head=0, gone=0, steps=steps, calibration=1.0, counted=Counted(raw=0, reported=0), window=None)
+    name = content_hash(f"{_thread()} {messages[0].id if messages else ''}")[:12]
+    return Trace(conversation=name, steps=newest[-1].step if newest else 0, numbered={}, models={})
+
+
+def _thread() -> str:
+    """The one that is being worked on."""
+    return str(get_config().get("configurable", {}).get("thread_id") or "no thread")
+
+
+def _name(model: Any) -> str:
+    return str(next((name for field in ("model_name", "model", "name") if (name := getattr(model, field, ""))), type(model).__name__))
 
 
 def _fixed(request: ModelRequest[Any]) -> int:

@@ -91,6 +91,7 @@ class Model:
     least_output_tokens: int = 2_000
     """With less it is not asked at all: thinking would use it up, or the host refuse it."""
     host: str = ""
+    """As its address has it: two ports of one machine are two hosts."""
     key: str = ""
     """The NAME of the environment variable that its key comes from: it stands in what a refused key is told as."""
     tape: Tape = field(default=NoTape(), repr=False, compare=False)

@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 
 from . import prompts, window
 from .budget import purse
-from .calls import InvalidOutput, add_usage
+from .calls import Emit, InvalidOutput, add_usage
 from .failures import ends_all, same_key
 from .fit import Versions, ask_within, thinned
 from .flight import Flight
@@ -36,9 +36,9 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
         model, versions, flight = context.models["reviewer"], _versions(context, state), Flight.of(runtime)
         draft, reply = await ask_within(model, versions, ReviewDraft, role="reviewer", emit=emit, purse=given, flight=flight)
     except InvalidOutput as error:
-        return {**base, "usage": add_usage(usage, error.spent), "failures": [_failure(state, str(error))]}
+        return {**base, "usage": add_usage(usage, error.spent), "failures": [_failure(state, str(error), emit)]}
     except ModelCallError as error:
-        failure = _failure(state, error.reason)
+        failure = _failure(state, error.reason, emit)
         if ends_all(error) and same_key(context.models["reviewer"], context.models["writer"]):
             failure["final"] = True
             base["stopped"] = error.reason
@@ -67,7 +67,9 @@ def _versions(context: Context, state: ResearchState) -> Versions:
     return [partial(version, whole, None), partial(version, bare, 1_000), *fewer, partial(version, [], 0)]
 
 
-def _failure(state: ResearchState, reason: str) -> Failure:
+def _failure(state: ResearchState, reason: str, emit: Emit) -> Failure:
+    """Told as it happens: nothing else on the screen says that nobody looked for what is missing."""
+    emit({"type": "warning", "text": f"no review, so nothing is followed up: {reason}"})
     return Failure(step=state["step"], what="review", reason=reason)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from .indexer import Indexer
 from .ledger import COMMON, Filter, Ledger
 from .packing import pack
 from .recall import Ranked, Ranking, Weights
-from .segment import Kind, Passage, Segment, parse_handle
+from .segment import MAX_ORDINALS, Kind, Passage, Segment, content_hash, parse_handle
 from .vectors import check
 
 Changed = Literal["rebuild", "refuse"]
@@ -53,6 +54,8 @@ class Archive:
         self._index = index
         self._indexer = index() if index else None
         self._weights = weights
+        self._promised: dict[tuple[int, int], tuple[str, str]] = {}
+        self._promising = threading.Lock()
         self.run = run
 
     @classmethod
@@ -210,6 +213,23 @@ class Archive:
             return self._ledger.by_handle(self.run, *place)
         found = self._ledger.get(id_or_handle)
         return found if found and found.run == self.run else None
+
+    def free_ordinal(self, step: int, thread: str, text: str) -> int:
+        """Of an observation of that step: the one under which this text of this thread is archived already, else one that is nobody's.
+
+        It is kept for whoever asked: others may be about to archive theirs. Raises ValueError where a step has no more.
+        """
+        with self._promising:
+            for ordinal in range(MAX_ORDINALS):
+                known, promised = self._ledger.by_handle(self.run, step, ordinal), self._promised.get((step, ordinal))
+                if known is not None:
+                    self._promised.pop((step, ordinal), None)
+                    if (known.thread, known.text) == (thread, text):
+                        return ordinal
+                elif promised in (None, (thread, content_hash(text))):
+                    self._promised[step, ordinal] = (thread, content_hash(text))
+                    return ordinal
+        raise ValueError(f"step {step} has {MAX_ORDINALS} observations: there is no handle for another")
 
     def find(self, *, kind: Kind, url: str = "", args_hash: str = "", newest: int = 0) -> list[Segment]:
         """Segments of a kind, in the order of the run; only so many of the newest, if a number is given."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .chunks import Span, chunks, sentences
 from .tokens import estimate_tokens
 from .words import stem, terms, words
+from .wrapping import unwrapped
 
 GAP = "\n[...]\n"
 _UNIT_TOKENS = 80  # a few sentences: enough to be understood alone, small enough to leave its neighbours out
@@ -31,7 +32,7 @@ def best_passages(text: str, query: str, budget_tokens: int) -> Clip:
     total = estimate_tokens(text)
     if total <= budget_tokens:
         return Clip(text, ((0, len(text)),), 0)
-    units = chunks(text, size_tokens=min(_UNIT_TOKENS, max(budget_tokens // 3, 8)))
+    units = chunks(unwrapped(text), size_tokens=min(_UNIT_TOKENS, max(budget_tokens // 3, 8)))
     costs = [estimate_tokens(text[start:end]) for start, end in units]
     scores = _scores([text[start:end] for start, end in units], query)
     taken: set[int] = set()
@@ -62,7 +63,7 @@ def head(text: str, budget_tokens: int) -> str:
     """The opening sentences of a text that fit a budget; its opening words if not even one sentence does."""
     end = left = 0
     left = budget_tokens
-    for first, last in sentences(text, max_tokens=max(budget_tokens // 4, 1)):
+    for first, last in sentences(unwrapped(text), max_tokens=max(budget_tokens // 4, 1)):
         cost = estimate_tokens(text[first:last])
         if cost > left:
             break

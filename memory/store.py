@@ -7,20 +7,23 @@ with ChromaStore("store", embedder=choose("auto").embedder) as store:
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
 from langgraph.store.base import (
     BaseStore,
     GetOp,
     IndexConfig,
+    InvalidNamespaceError,
     Item,
     ListNamespacesOp,
     MatchCondition,
@@ -34,7 +37,7 @@ from langgraph.store.base import (
     tokenize_path,
 )
 
-from .embedders import Embedder, unit
+from .embedders import Embedder, query_vector, unit
 from .errors import ArchiveError, ArchiveInUse, EmbeddingFailed
 from .filters import matches
 from .items import Fields, Items, Namespace, Row
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Vector = TypeVar("Vector")
 _BATCH = 64  # texts embedded at once
 _EXACT = 2000  # items compared one by one; of more, the graph is asked first
 
@@ -122,6 +126,8 @@ class ChromaStore(BaseStore):
     # -- writing
 
     def _put(self, ops: Sequence[PutOp], now: float) -> None:
+        for op in ops:
+            _check(op.namespace)
         rows = [(op, None if op.value is None else _json(op)) for op in ops]  # all are looked at before one is written
         at = datetime.fromtimestamp(now, UTC).isoformat()
         gone: list[int] = []
@@ -219,7 +225,7 @@ class ChromaStore(BaseStore):
         if index is None or self._embedder is None:
             return self._items.by_words(query, prefix)
         try:
-            vector = self._embedder.embed([query])[0]
+            vector = query_vector(self._embedder, query)
             pieces = self._items.pieces([row.seq for row in rows])
             near = index.query(vector, 8 * wanted + 100) if len(pieces) > _EXACT else []
             scores = _best(pieces, near)
@@ -245,21 +251,40 @@ class _Embeddings:
 
         given = index.get("embed")
         self._embed = ensure_embeddings(given)
+        self._is_async = inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(given, "__call__", None))  # noqa: B004
         self.dimensions = index["dims"]
         name = getattr(given, "__qualname__", "") or type(given).__qualname__
         model = next((str(value) for key in ("model", "model_name") if (value := getattr(given, key, ""))), "")
         self.identity = f"langchain:{given if isinstance(given, str) else ':'.join(filter(None, (name, model)))}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        given = self._embed
+        return self._vectors(
+            lambda: _in_a_loop(given.aembed_documents(list(texts))) if self._is_async else given.embed_documents(list(texts)), len(texts)
+        )
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        given = self._embed
+        [vector] = self._vectors(lambda: [_in_a_loop(given.aembed_query(text)) if self._is_async else given.embed_query(text)], 1)
+        row: NDArray[np.float32] = vector
+        return row
+
+    def _vectors(self, made: Callable[[], list[list[float]]], count: int) -> NDArray[np.float32]:
         import numpy as np
 
         try:
-            rows = np.asarray(self._embed.embed_documents(list(texts)), dtype=np.float32)
+            rows = np.asarray(made(), dtype=np.float32)
         except Exception as error:  # they may be anyone's, and raise anything
             raise EmbeddingFailed(f"{self.identity}: {type(error).__name__}: {error}") from error
-        if rows.shape != (len(texts), self.dimensions):
+        if rows.shape != (count, self.dimensions):
             raise EmbeddingFailed(f"{self.identity}: gives {rows.shape[-1]} dimensions, index.dims says {self.dimensions}")
         return unit(rows)
+
+
+def _in_a_loop(work: Coroutine[Any, Any, Vector]) -> Vector:
+    """A loop of its own, in a thread of its own: this one's may be running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def _best(pieces: dict[int, int], near: Sequence[tuple[str, float]]) -> dict[int, float]:
@@ -269,6 +294,12 @@ def _best(pieces: dict[int, int], near: Sequence[tuple[str, float]]) -> dict[int
         if (seq := pieces.get(int(key))) is not None and math.isfinite(score):
             scores[seq] = max(score, scores.get(seq, -1.0))
     return scores
+
+
+def _check(namespace: Namespace) -> None:
+    """As `put` does, for operations that reach `batch` without it."""
+    if not namespace or not all(isinstance(label, str) and label and "." not in label for label in namespace):
+        raise InvalidNamespaceError(f"Invalid namespace {namespace}: its labels must be texts that are not empty and hold no period.")
 
 
 def _fields(row: Row) -> dict[str, Any]:
@@ -282,6 +313,8 @@ def _fields(row: Row) -> dict[str, Any]:
 
 
 def _json(op: PutOp) -> str:
+    if not isinstance(op.value, dict):
+        raise TypeError(f"the value of {op.key!r} in {op.namespace} cannot be kept: it is a {type(op.value).__name__}, and no dict")
     try:
         return json.dumps(op.value, ensure_ascii=True)
     except (TypeError, ValueError) as error:

@@ -181,12 +181,13 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
 
 
 def _raised(reason: str) -> str:
-    """Of a limit that was reached, the option that doubles it: with the same one there is nothing to go on with."""
+    """Of a limit that was reached, the option that sets what would do, or doubles it: with the same one there is nothing to go on with."""
     reached = re.match(r"the limit of (?:\$(?P<usd>[\d.]+)|(?P<number>[\d.]+) (?P<unit>steps|minutes)) was reached", reason)
     if not reached:
         return ""
-    value = float(reached["usd"] or reached["number"])
-    return f" --set limits.{reached['unit'] or 'usd'}={2 * value:g}"
+    enough = re.search(r"limits\.usd=([\d.]+) pays for", reason)
+    value = float(enough[1]) if enough else 2 * float(reached["usd"] or reached["number"])
+    return f" --set limits.{reached['unit'] or 'usd'}={value:g}"
 
 
 def _told(result: Result) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -63,10 +63,19 @@ def show(value: object, key: str = "") -> str:
 
 
 def read(errors: Iterable[ErrorDetails], root: type[BaseModel]) -> list[Fault]:
-    """pydantic's errors as faults; a field's description is what is allowed there. Of a list and its entry, the entry is told."""
-    faults = {str(fault): fault for fault in (_fault(error, root) for error in errors)}
-    keys = [fault.key for fault in faults.values()]
-    return [fault for fault in faults.values() if not any(key.startswith(f"{fault.key}.") for key in keys)]
+    """pydantic's errors as faults; a field's description is what is allowed there.
+
+    Of a list and its entry, the entry is told; of a key that is none, nothing but that.
+    """
+    told = [(_fault(error, root), "[key]" in error["loc"]) for error in errors]
+    wrong = {fault.key for fault, is_key in told if is_key}
+    values = [fault for fault, is_key in told if not is_key and not any(_within(fault.key, key) for key in wrong)]
+    entries = [fault for fault in values if not any(other.key != fault.key and _within(other.key, fault.key) for other in values)]
+    return list(dict.fromkeys([*(fault for fault, is_key in told if is_key), *entries]))
+
+
+def _within(key: str, other: str) -> bool:
+    return f"{key}.".startswith(f"{other}.")
 
 
 def _fault(error: ErrorDetails, root: type[BaseModel]) -> Fault:
@@ -74,7 +83,10 @@ def _fault(error: ErrorDetails, root: type[BaseModel]) -> Fault:
     key = ".".join(map(str, loc))
     given = error["input"]
     if error["type"] in ("extra_forbidden", "invalid_key") or "[key]" in error["loc"]:
-        return _unknown(key, given if error["type"] == "extra_forbidden" else None, _keys_at(root, loc[:-1]))
+        known = _keys_at(root, loc[:-1])
+        if not known:
+            return Fault(key, f"not allowed as a name: {_described(root, loc)}")
+        return _unknown(key, given if error["type"] == "extra_forbidden" else None, known)
     allowed = _described(root, loc)
     if error["type"] == "missing":
         return Fault(key, f"missing: {allowed}")
@@ -102,7 +114,8 @@ def _keys_at(root: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
         return list(model.model_fields)
     for option in _options(annotation):
         if get_origin(option) is dict:
-            return [str(name) for name in get_args(get_args(option)[0])]
+            names = get_args(option)[0]
+            return list(get_args(names)) if get_origin(names) is Literal else []
     return []
 
 

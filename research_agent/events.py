@@ -3,6 +3,7 @@
 type          fields
 start         question, model                       the terminal's own: before anything is loaded
 run           id, folder, question, model, resumed
+so_far        step, steps, tokens, usd, seconds     of a run that is resumed, what its earlier sessions came to; not logged
 index         done, total, path                     progress over the search folder
 warning       text
 plan          brief, plan: [{id, question, status, answer}]

@@ -21,6 +21,10 @@ from research_agent.stores.record import RECORD, UNFINISHED, read_record, replac
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 
 
+NAMED = 5
+"""Of the runs that an id may mean, so many are named."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run's folder and the names in it."""
@@ -146,8 +150,11 @@ def find(name: str, out: Path) -> Run:
     begun = [run for run in runs(out) if run.id.startswith(name)]
     if len(begun) == 1:
         return begun[0]
-    which = f"{len(begun)} runs begin with {name!r}" if begun else f"no run {name!r}"
-    raise RunError(f"{which} in {out}; `research-agent list --out DIR` shows the runs there are")
+    if not begun:
+        raise RunError(f"no run {name!r} in {out}; `research-agent list --out DIR` shows the runs there are")
+    newest = ", ".join(run.id for run in reversed(begun[-NAMED:]))
+    left = f" and {len(begun) - NAMED} older" if len(begun) > NAMED else ""
+    raise RunError(f"{len(begun)} runs begin with {name!r} in {out}: {newest}{left}")
 
 
 def runs(out: Path) -> list[Run]:

@@ -172,8 +172,10 @@ class Session:
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
             self._state, self._opened, self._plan = before, True, before.get("plan", [])
-            if resumed and before.get("plan"):
-                self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
+            if resumed:
+                self._tell({"type": "so_far", "step": before.get("step", 0), **self._counts(before)})
+                if before.get("plan"):
+                    self._tell({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
                 drained = await self._drive(graph, start, thread, context)
             except BaseException as error:
@@ -340,10 +342,7 @@ class Session:
         return written[0]
 
     def _ended(self, state: ResearchState, status: Status, reason: str, report: Path | None, answer: str, waiting: bool = False) -> Result:
-        usage, seconds = state.get("usage", NO_USAGE), round(self._clock(), 3)
-        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        steps = max(0, state.get("step", 0) - self._steps_before)
-        counts = {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": seconds}
+        usage, counts = state.get("usage", NO_USAGE), self._counts(state)
         self._run.update(
             status=status,
             reason=reason,
@@ -359,6 +358,13 @@ class Session:
             self._slot.clear()
         self._emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
+
+    def _counts(self, state: ResearchState) -> dict[str, Any]:
+        """What the run has come to, all its sessions together."""
+        usage = state.get("usage", NO_USAGE)
+        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
+        steps = max(0, state.get("step", 0) - self._steps_before)
+        return {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": round(self._clock(), 3)}
 
     def _emit(self, event: Event) -> None:
         match event["type"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_wrong_calls import config, said, scripted
 
-from research_agent import Agent
+from research_agent import Agent, Result, cli
 from research_agent.graphs.budget import Purse, output_limit
 from research_agent.graphs.counting import Meter, parts_of
 from research_agent.graphs.ports import Model, ModelCallError, Prices
@@ -113,6 +114,60 @@ async def test_a_limit_that_pays_for_nothing_asks_nothing(tmp_path: Path) -> Non
         assert host.requests == []
     assert result.status == "failed"
     assert "limits.usd" in result.reason
+
+
+@pytest.mark.parametrize("calls", [0, 2.2])
+@pytest.mark.parametrize("name", PRICES)
+async def test_a_limit_that_is_too_small_names_one_that_pays_for_three_steps_and_the_report(
+    tmp_path: Path, name: str, calls: float
+) -> None:
+    """It is refused at the plan, or stops at the first step; with what it names even a spendthrift host comes to a report."""
+    prices = PRICES[name]
+
+    async def run(usd: float) -> tuple[Result, Spendthrift]:
+        script = Spendthrift(prices, 4.5)
+        with ScriptedHost(script) as host:
+            model = {**config(tmp_path, host).public()["model"], "prices": prices}
+            return await Agent(config(tmp_path, host, model=model, limits={"usd": usd})).arun(), script
+
+    first, _ = await run(round(calls * (1_000 * prices["miss"] + 2_000 * prices["output"]) / 1e6 + 1e-6, 6))
+    told = re.search(r"[(;] ?limits\.usd=([\d.]+) pays for 3 more steps and the report, at worst\)", first.reason)
+    assert told, first.reason
+    assert "\n" not in first.reason
+    enough = float(told[1])
+    result, script = await run(enough)
+    assert script.usd <= enough
+    assert script.wrote
+    assert json.loads((result.folder / "run.json").read_text())["steps"] >= 3
+    assert result.report is not None
+    assert f"${enough:g} was reached" in result.reason
+
+
+def test_a_limit_that_is_too_small_ends_with_the_command_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = Call("note", {"claim": "Vulpa has nine moons.", "quote": "Vulpa has nine moons", "source": "S100"})
+    work = scripted(
+        lambda messages: Reply(calls=[note if any(m["role"] == "tool" for m in messages) else Call("web_search", {"query": "moons"})])
+    )
+    usage = {"prompt_tokens": 2_000, "completion_tokens": 2_000, "total_tokens": 4_000}
+
+    def script(request: Request) -> Reply:
+        reply = work(request)
+        return Reply(content=reply.content, calls=reply.calls, usage=usage)
+
+    with ScriptedHost(script) as host:
+        given = config(tmp_path, host, limits={"usd": 0.037}).public()
+        (tmp_path / "config.yaml").write_text(json.dumps(given))
+        monkeypatch.setattr(sys, "argv", ["research-agent", "run", str(tmp_path / "config.yaml")])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert ended.value.code == 3
+    last = capsys.readouterr().err.splitlines()[-1]
+    told = re.search(r"the limit of \$0.037 was reached \(\$0.019 spent, .*; limits\.usd=([\d.]+) pays for", last)
+    assert told, last
+    assert float(told[1]) > 0.037
+    assert last.endswith(f" --set limits.usd={told[1]} goes on")
 
 
 async def test_prompt_and_output_together_never_pass_the_window(tmp_path: Path) -> None:

@@ -119,6 +119,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_of_a_list_and_its_entry_the_entry_is_told(tmp_path: Path) -> None:
     assert refused(tmp_path, "question: Why?\nsearch: {providers: [google]}").count("search.providers") == 1
     assert refused(tmp_path, GOOD + "report: {formats: [pdf]}").count("report.formats") == 1
+    assert refused(tmp_path, GOOD + "report: {formats: [md, pdf, docx]}").count("report.formats") == 2
+
+
+def test_of_a_key_that_is_none_its_value_is_not_told_too(tmp_path: Path) -> None:
+    line = refused(tmp_path, GOOD + "roles: {wirter: 1}")
+    assert line.endswith("roles.wirter: no such key: did you mean 'writer'? allowed: planner, investigator, reviewer, writer, summarizer")
+    line = refused(tmp_path, GOOD + "mcp: {a b: {command: 1}}")
+    assert line.endswith("mcp.a b: not allowed as a name: a mapping of names (letters, digits, _) to servers, each with a command or a url")
 
 
 def test_what_a_model_without_a_host_has_no_use_for_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -359,6 +361,32 @@ def test_the_short_answer_is_the_line_that_says_what_was_asked(question: str, wo
 def test_a_language_without_spaces_is_read_too() -> None:
     desk = Desk({title: BAKERY[title] for title in ("Mill", "Chronik", "水車")})  # three: the desk's own search finds words between spaces
     assert desk.investigate("水車小屋はいつ建てられましたか?")["answer"].startswith('"水車小屋は一九二三年に川のそばで建てられました。"')
+
+
+@pytest.mark.parametrize("width", [34, 48, 72])
+def test_a_sentence_that_is_wrapped_over_lines_is_one_sentence_and_its_quote_is_the_sources_own(width: int) -> None:
+    told = (
+        "The mill of Kelmarsh stands by the lower weir of the Tarn. It was built for the miller Edda Holm by the masons of Port Sable in "
+        "1834, and burnt in the winter of 1871 when the Tarn was frozen. Its wheel was bought by Dr. Ivo Lenz of Ostby, who showed it at "
+        "the Great Norvish Fair. Two of its stones are kept in the Museum of Kelmarsh."
+    )
+    desk = Desk({**LIBRARY, "Kelmarsh mill": textwrap.fill(told, width)})
+    report = text_of(desk.investigate("When was the mill of Kelmarsh built for Edda Holm, and who bought its wheel?"))
+    built, bought = (sentence for sentence in re.split(r"(?<=\.) (?=It was|Its wheel|Two)", told)[1:3])
+    assert built in report
+    assert bought in report
+    assert desk.refused == []
+    quotes = [quote for _, _, _, quote in desk.findings]
+    assert any("\n" in quote for quote in quotes)
+    assert all(" ".join(quote.split()) == claim for _, _, claim, quote in desk.findings)
+
+
+def test_lines_that_end_where_they_mean_to_stay_lines() -> None:
+    roll = "Keepers of the Tarn weir\nEdda Holm, from 1834 to 1871\nIvo Lenz, of Ostby, from 1871\nOdalys Brandt\nPer Ask, to this day"
+    desk = Desk({"The weir": roll})
+    desk.investigate("Who was keeper of the Tarn weir from 1871?")
+    assert all("\n" not in quote for _, _, _, quote in desk.findings)
+    assert any("Ivo Lenz" in quote and "Edda" not in quote for _, _, _, quote in desk.findings)
 
 
 def test_the_edges_of_a_printed_page_are_not_quoted_and_a_claim_is_its_quote() -> None:

@@ -276,6 +276,16 @@ def test_a_thousand_runs_are_listed_at_once(tmp_path: Path) -> None:
     assert len(found) == 1000
 
 
+def test_an_id_that_may_mean_several_runs_names_the_newest_of_them_in_one_line(tmp_path: Path, command: Command) -> None:
+    made = sorted(create(tmp_path, f"Is it {n}?").id for n in range(7))
+    told = command("show", "20", "--out", str(tmp_path))
+    assert told.code == 1
+    assert told.err.count("\n") == 1
+    assert f"7 runs begin with '20' in {tmp_path}: {', '.join(made[:1:-1])} and 2 older" in told.err
+    assert made[1] not in told.err
+    assert command("show", made[3][:-1], "--out", str(tmp_path)).code == 0
+
+
 def test_an_age_is_told_in_its_largest_unit() -> None:
     assert age("nonsense") == "?"
     assert age("2999-01-01T00:00:00Z") == "now"

@@ -138,6 +138,53 @@ def test_a_citation_of_nothing_is_struck_out_and_told() -> None:
     assert "> 1 citation named a source that was never read and was removed." in written(draft("No [S9900]. Yes [S100].")).markdown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown", "struck"),
+    [
+        ("Much is lost [12]. All of it [S100].", "Much is lost. All of it [1].", ["12"]),
+        ("Much is lost[3][4], all of it [5, 6] [S100].", "Much is lost, all of it [1].", ["3", "4", "5", "6"]),
+        ("Lost 40%[1-3] and more [^2] [S100].", "Lost 40% and more [1].", ["1-3", "2"]),
+        ("Lost 【4†source】 [7](http://evil.example/) \\[8\\] [S100].", "Lost [1].", ["4", "7", "8"]),
+        ("Lost [S100, 12].", "Lost [1].", ["12"]),
+        ("Lost [S100][12].", "Lost [1].", ["12"]),
+        ("So it is [S100].\n\n[12]: A book\n\n- [13] Another: page 3", "So it is [1].\n\n A book\n\n- Another: page 3", ["12", "13"]),
+    ],
+)
+def test_a_number_that_the_writer_made_up_is_no_citation(text: str, shown: str, struck: list[str]) -> None:
+    report = written(draft(text))
+    assert shown in report.markdown
+    assert list(report.struck) == struck
+    assert re.search(rf"> {len(struck)} citations? named", report.markdown)
+    assert set(re.findall(r"[\[【]\d+[\]】]", re.sub(r"<style>.*?</style>", "", report.html, flags=re.DOTALL))) == set()
+    assert "evil" not in report.html
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The call `read(a[12], [3])` fails",
+        "A block:\n\n```python\nx = [12]\n```\n\nAnd text",
+        "An element is x[1], rows[i][2], a_b[3] = 4, f(y)[5] or head[0]",
+        'It says “much is lost [12]” and "all [13]"',
+        "It says:\n\n> much is lost [12]\n\nand so on",
+        "It began then [2019]",
+        "Shares in the range [2, 5] or [0, 1]",
+        "It makes [2]rotaxane and [18]annulene",
+        "A [4+2] addition of [18F] on page [3a]",
+    ],
+)
+def test_brackets_of_code_quotations_years_and_names_stay(text: str) -> None:
+    report = written(draft(f"{text} [S100]."))
+    assert report.struck == ()
+    plain = report.markdown.replace("\\", "")
+    assert text in plain
+
+
+def test_a_number_made_up_in_a_claim_is_none_of_ours_where_no_report_was_written() -> None:
+    found = replace(FINDINGS[0], claim="Cold costs capacity [12]")
+    assert "- Cold costs capacity [1]" in written(None, findings=(found,)).markdown
+
+
 def test_a_cited_finding_stands_for_what_it_quotes() -> None:
     note = replace(S1, step=5, kind="finding", text="claim", source=S1.id)
     assert written(draft("Cold [S500]."), note).sources[0]["id"] == S1.id

@@ -294,9 +294,13 @@ async def test_a_stopped_stream_is_resumed_where_it_was(tmp_path: Path) -> None:
         assert stopped["status"] == "incomplete"
         before = len(host.requests)
         visits = [visit.path for visit in site.visits]
-        result = await agent.aresume(folder)
+        events: list[dict[str, Any]] = []
+        result = await agent.aresume(folder, on_event=events.append)
         again = [visit.path for visit in site.visits[len(visits) :]]
     assert result.status == "complete"
+    [so_far] = [event for event in events if event["type"] == "so_far"]
+    assert {key: so_far[key] for key in ("steps", "usd", "tokens")} == {key: stopped[key] for key in ("steps", "usd", "tokens")}
+    assert 0 < so_far["seconds"] <= events[-1]["seconds"]
     assert read(result.folder, "run.json")["steps"] == 1 + 2 * CHAIN
     assert len(read(result.folder, "findings.json")) == CHAIN
     assert not set(again) & {path for path in visits if path.startswith("/page")}

@@ -321,6 +321,52 @@ def test_another_embedder_means_new_vectors(tmp_path: Path) -> None:
     assert embedder.texts == 2
 
 
+async def test_an_async_function_embeds_too_and_a_question_is_embedded_as_one(make: Make) -> None:
+    asked: list[str] = []
+
+    async def embed(texts: list[str]) -> list[list[float]]:
+        return Hashed().embed_documents(texts)
+
+    class Asking(Hashed):
+        def embed_query(self, text: str) -> list[float]:
+            asked.append(text)
+            return super().embed_query(text)
+
+    store = make(embed=embed)
+    for key, text in (("1", "red apple"), ("2", "green boat")):
+        await store.aput(("t",), key, {"text": text})
+    found = await store.asearch(("t",), query="boat")
+    assert keys(found) == ["2", "1"]
+    assert found[0].score > 0.3
+    store = make(embed=Asking())
+    store.put(("t",), "1", {"text": "red apple"})
+    assert store.search(("t",), query="apple")[0].score > 0.3
+    assert asked == ["apple"]
+
+
+async def test_a_question_is_answered_by_words_under_async_and_beside_a_running_loop(tmp_path: Path) -> None:
+    async def embed(texts: list[str]) -> list[list[float]]:
+        return Hashed().embed_documents(texts)
+
+    with ChromaStore(tmp_path / "words") as store:
+        await store.aput(("t",), "1", {"text": "a lamp"})
+        assert keys(await store.asearch(("t",), query="lamps")) == ["1"]
+    with ChromaStore(tmp_path / "loop", index={"dims": 64, "embed": embed}) as store:
+        store.put(("t",), "1", {"text": "a lamp"})  # the sync face in a running loop
+        assert store.search(("t",), query="lamp")[0].score is not None
+        assert store.failure == ""
+
+
+def test_what_reaches_a_batch_past_put_is_checked_as_well(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path) as store:
+        for place in ((), ("a.b",), ("a", ""), ("a", 1)):
+            with pytest.raises(InvalidNamespaceError):
+                store.batch([PutOp(place, "k", {"n": 1})])  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="it is a list, and no dict"):
+            store.batch([PutOp(("a",), "k", [1])])  # type: ignore[arg-type]
+        assert store.list_namespaces() == []
+
+
 def test_dimensions_that_are_not_what_was_said_are_told(tmp_path: Path) -> None:
     with ChromaStore(tmp_path, index={"dims": 32, "embed": Hashed(dimensions=64)}) as store:
         store.put(("t",), "1", {"text": "lamp"})

@@ -173,6 +173,36 @@ def test_the_screen_shows_the_run_as_it_stands() -> None:
     assert screen[-1].strip() == "working · 2 steps · 9,500 tokens · $0.25 · 1 min 00 s · kimi"
 
 
+def elapsed_s(view: View) -> float | None:
+    """As the screen shows it."""
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(frame(view, width=120, height=24))
+    shown = re.search(r" · (?:(\d+) min )?([\d.]+) s · ", capture.get().splitlines()[-1])
+    return 60 * int(shown[1] or 0) + float(shown[2]) if shown else None
+
+
+def test_the_time_on_the_screen_is_the_runs_and_never_goes_back() -> None:
+    """Neither loading is in it nor what a person's word on the plan was waited for; what earlier sessions took is."""
+    now = 100.0
+    view = View(lambda: now)
+    seen: list[float | None] = []
+    so_far = event("so_far", step=12, steps=2, usd=0.25, tokens=USAGE, seconds=42.0)
+    for at, one in [
+        (100.0, event("start", question="Q", model="m")),
+        (104.0, RUN),
+        (109.0, event("warning", text="stopping after this step")),
+        (200.0, {**RUN, "resumed": True}),
+        (201.0, so_far),
+        (203.0, event("warning", text="going on")),
+    ]:
+        now = at
+        view.update(one)
+        seen.append(elapsed_s(view))
+    assert seen == [None, 0.0, 5.0, None, 42.0, 44.0]
+    assert view.counts() == "2 steps, 9,500 tokens, $0.25, 44 s"
+
+
 def test_the_plan_ticks_off() -> None:
     text = "\n".join(drawn(EVENTS[:15]))
     assert "✓ 1. How much is lost?" in text

@@ -73,6 +73,33 @@ async def test_three_wrong_calls_in_a_row_bring_the_tools_as_they_are_called(tmp
     assert "nine moons" in said(sent[-1])
 
 
+async def test_a_review_that_stays_invalid_is_told_on_the_screen_in_the_record_and_in_the_report(tmp_path: Path) -> None:
+    def investigate(messages: list[dict[str, Any]]) -> Reply:
+        results = sum(message["role"] == "tool" for message in messages)
+        if results > 1:
+            return Reply(content="Nine.")
+        note = Call("note", {"claim": "It has nine.", "quote": "The planet Vulpa has nine moons", "source": "S100"})
+        return Reply(calls=[note if results else Call("web_search", {"query": "Vulpa moons"})])
+
+    def script(request: Request) -> Reply:
+        if said(request["messages"]).startswith("You review"):
+            return Reply(content=json.dumps({"verdict": "Fine."}))
+        return scripted(investigate)(request)
+
+    events: list[dict[str, Any]] = []
+    with ScriptedHost(script) as host:
+        result = await Agent(config(tmp_path, host)).arun(on_event=events.append)
+    assert result.status == "complete"
+    record = json.loads((result.folder / "run.json").read_text())
+    told = "the model's review stayed invalid: follow_ups: Field required"
+    assert {"step": 2, "what": "review", "reason": told} in record["failures"]
+    [warning] = [event["text"] for event in events if event["type"] == "warning" and "review" in event["text"]]
+    assert warning == f"no review, so nothing is followed up: {told}"
+    assert warning in record["warnings"]
+    report = (result.folder / "report.md").read_text()
+    assert re.search(r"step 2, review: the model.s review stayed invalid: follow.?_ups: Field required", report)
+
+
 async def test_wrong_calls_without_end_close_the_sub_question_and_not_the_run(tmp_path: Path) -> None:
     def investigate(messages: list[dict[str, Any]]) -> Reply:
         if '<sub_question id="2">' not in said(messages):

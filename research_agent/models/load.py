@@ -125,7 +125,7 @@ def _model(chat: BaseChatModel, settings: Settings, row: Row) -> Model:
         prices=settings.prices or (Prices(known.miss, known.hit, known.output, known.cache_write) if known else Prices()),
         priced=settings.prices is not None or known is not None,
         least_output_tokens=_least_output_tokens({**row.body, **settings.params}),
-        host=urlsplit(settings.base_url or row.base_url).hostname or "",
+        host=urlsplit(settings.base_url or row.base_url).netloc,
         key=settings.key,
     )
 

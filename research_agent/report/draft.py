@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from research_agent.report.citations import Book
 from research_agent.report.figures import Gallery
 from research_agent.report.inert import clean
+from research_agent.report.invented import without
 from research_agent.report.model import Investigation
 from research_agent.report.sentences import without_last
 
@@ -51,9 +52,15 @@ def read(investigation: Investigation, book: Book, gallery: Gallery) -> Draft:
         return _from_findings(investigation, book)
     texts = [(id, clean(text)) for id, text in [("", answer), *given]]
     if loose:  # of a quotation nothing is taken for a figure
-        texts = [(id, gallery.place(text)) for id, text in texts]
+        texts = [(id, _without_invented(gallery.place(text), book)) for id, text in texts]
     cited = [(id, book.cite(text, loose=loose)) for id, text in texts]
     return Draft(cited[0][1] or _NO_ANSWER, tuple(_in_order(investigation, cited[1:])))
+
+
+def _without_invented(text: str, book: Book) -> str:
+    text, struck = without(text)
+    book.struck += struck
+    return text
 
 
 _NO_ANSWER = "No short answer was written."
@@ -78,8 +85,9 @@ def _from_findings(investigation: Investigation, book: Book) -> Draft:
         return Draft("Nothing was found that can be cited.", (), written=False)
     by_question: dict[str, list[str]] = {}
     for found in investigation.findings:
-        cited = book.cite(f"[{found.source.id}]", loose=False)
-        by_question.setdefault(found.sub_question, []).append(f"- {' '.join(clean(found.claim).split())} {cited}".rstrip())
+        cited, claim = book.cite(f"[{found.source.id}]", loose=False), " ".join(clean(found.claim).split())
+        said = claim if investigation.extractive else without(claim)[0]
+        by_question.setdefault(found.sub_question, []).append(f"- {said} {cited}".rstrip())
     headings = {item["id"]: item["question"] for item in investigation.plan}
     sections = [Section(headings.get(id, "Further findings"), "\n".join(items)) for id, items in by_question.items()]
     return Draft("No answer was written; what was found stands below as it was noted.", tuple(sections), written=False)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from research_agent.report.citations import TOKEN
 
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^[ \t]*(```+|~~~+).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _CITED = rf"(?:[ \t]*{TOKEN.pattern})*"
 _END = re.compile(
     rf"[.!?…][\"'”’»)\]*_]*{_CITED}(?=\s|$)|[。！？][”」』）]*{_CITED}|{_CITED}[ \t]*\n(?=\s*\n|[ \t]*(?:[-*+>|#]|\d+[.)])[ \t|]?)"
@@ -22,7 +22,7 @@ def spans(text: str) -> list[tuple[int, int]]:
     """Start and end of each sentence, list item, table row or fenced block that is not blank; in order, without gaps but blank ones."""
     found: list[tuple[int, int]] = []
     at = 0
-    for fence in _FENCE.finditer(text):
+    for fence in FENCE.finditer(text):
         found += _prose(text, at, fence.start())
         found.append((fence.start(), fence.end()))
         at = fence.end()
@@ -32,7 +32,7 @@ def spans(text: str) -> list[tuple[int, int]]:
 def fences(text: str) -> list[tuple[str, bool]]:
     """The text in pieces, and of each whether it is a fenced block."""
     found, at = list[tuple[str, bool]](), 0
-    for fence in _FENCE.finditer(text):
+    for fence in FENCE.finditer(text):
         found += [(text[at : fence.start()], False), (fence.group(), True)]
         at = fence.end()
     return [*found, (text[at:], False)]

@@ -21,6 +21,8 @@ def line(event: Event) -> str | None:
         case "run":
             again = ", resumed" if event.get("resumed") else ""
             return f"run {event['id']} in {event['folder']}{again}"
+        case "so_far":
+            return f"so far: {counts(event['steps'], event['tokens'], event['usd'], event['seconds'])}"
         case "index" if event["done"] == event["total"]:
             return f"index: {event['total']:,} files"
         case "warning":

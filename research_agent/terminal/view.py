@@ -58,15 +58,23 @@ class View:
     tokens: dict[str, int] = field(default_factory=lambda: dict(NO_TOKENS))
     usd: float = 0.0
     step: int = 0
-    started: float = 0.0
+    steps_before: int = 0
+    """Of a fork: those of the run that it began in."""
+    started: float | None = None
+    """When the run would have begun, had it gone on without a pause; None until that is known: loading is none of its time."""
 
     def update(self, event: Event) -> None:
         match event["type"]:
             case "start":
-                self.question, self.model, self.started = event["question"], event["model"], self.clock()
+                self.question, self.model = event["question"], event["model"]
             case "run":
-                self.question, self.model, self.started = event["question"], event["model"], self.started or self.clock()
-                self.activity, self.index = "planning", None
+                self.question, self.model = event["question"], event["model"]
+                self.started = None if event["resumed"] else self.clock()
+                self.activity, self.index = "resuming" if event["resumed"] else "planning", None
+            case "so_far":
+                self.started = self.clock() - event["seconds"]
+                self.step, self.steps_before = event["step"], event["step"] - event["steps"]
+                self.tokens, self.usd = {**self.tokens, **event["tokens"]}, event["usd"]
             case "index":
                 self.index = None if event["done"] >= event["total"] else (event["done"], event["total"], event["path"])
             case "warning":
@@ -125,8 +133,11 @@ class View:
             if text not in self.found:
                 self.found.append(text)
 
-    def elapsed_s(self) -> float:
-        return self.clock() - self.started if self.started else 0.0
+    def counts(self) -> str:
+        """As the end will tell them: none goes back. Empty until they are known."""
+        if self.started is None:
+            return ""
+        return counts(self.step - self.steps_before, self.tokens, self.usd, self.clock() - self.started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +168,8 @@ def frame(view: View, *, width: int, height: int, ascii_only: bool = False) -> G
     parts.append([_line(text, "yellow", "! ") for text in view.warnings])
     if view.index:
         parts.append([_bar(*view.index, width=width)])
-    status = f"{one_line(view.activity)}{dot}{counts(view.step, view.tokens, view.usd, view.elapsed_s()).replace(', ', dot)}"
-    foot = _line(f"{status}{dot}{view.model}", "reverse")
+    counted = view.counts().replace(", ", dot) or "." * (1 + int(2 * view.clock()) % 3)  # something moves while it loads
+    foot = _line(f"{one_line(view.activity)}{dot}{counted}{dot}{view.model}", "reverse")
     spaced = height >= 24
     lines: list[RenderableType] = []
     for part in parts:

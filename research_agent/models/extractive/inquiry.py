@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .names import names
-from .prose import content_words, terms
+from .prose import content_words, one_line, terms
 from .quoting import choose
 from .trails import Lead, Map
 from .transcript import Finding, Transcript
@@ -101,7 +101,7 @@ def _query(map: Map, lead: Lead) -> str:
 def _note(transcript: Transcript, map: Map) -> Move:
     share = _share(transcript)
     quotes = choose(map, round(NOTE_WORDS * share), max(3, round(NOTES * share)), transcript.tried, transcript.noted - transcript.tried)
-    calls = tuple(ToolUse("note", {"claim": " ".join(quote.text.split()), "quote": quote.text, "source": quote.handle}) for quote in quotes)
+    calls = tuple(ToolUse("note", {"claim": one_line(quote.text), "quote": quote.text, "source": quote.handle}) for quote in quotes)
     seen = len({passage.url or passage.title for passage in transcript.passages.values()})
     return Move(f"Noting {_plural(len(quotes), 'quote')} from {_plural(seen, 'document')} seen.", calls=calls)
 

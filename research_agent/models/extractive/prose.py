@@ -118,6 +118,10 @@ def content_words(text: str, keep: Iterable[str]) -> list[str]:
     return list(words.values())
 
 
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def word_count(text: str) -> int:
     return len(text.split()) + len(_LETTER.findall(text)) // 2
 
@@ -163,11 +167,15 @@ def is_prose(sentence: str) -> bool:
     words = WORD.findall(sentence)
     if not MIN_QUOTE_WORDS <= len(words) <= MAX_QUOTE_WORDS or _MARKUP.search(sentence):
         return False
-    if _ENDS_WELL.search(sentence):
+    if ends_well(sentence):
         return True  # in any language
     if _VERBS.isdisjoint(words) and not any(map(_VERB_FORM.fullmatch, words)):
         return False
     return len(words) >= UNENDED_WORDS and not sentence.endswith(":")
+
+
+def ends_well(text: str) -> bool:
+    return bool(_ENDS_WELL.search(text))
 
 
 def is_line(text: str) -> bool:

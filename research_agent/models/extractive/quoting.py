@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .prose import is_line, is_prose, is_rule, sentences, terms, word_count
+from .prose import ends_well, is_line, is_prose, is_rule, one_line, sentences, terms, word_count
 from .questions import answer_kind, may_answer
 from .trails import Map
 
@@ -153,10 +153,10 @@ def choose(
     for place, sentence in enumerate(ranked):
         if sentence.rank < ranked[0].rank - FAR_BEHIND:
             break
-        words = word_count(sentence.text)
-        if any(sentence.text in quote for quote in without):
+        words, text = word_count(sentence.text), one_line(sentence.text)
+        if any(text in quote for quote in without):
             continue
-        if any(sentence.text in quote for quote in elsewhere):
+        if any(text in quote for quote in elsewhere):
             if place < AGAIN:
                 chosen.append(sentence)
         elif words <= left:
@@ -176,6 +176,7 @@ def _joined(map: Map, chosen: list[Sentence]) -> list[list[Sentence]]:
             if (
                 not between.strip()
                 and "\n\n" not in between
+                and ("\n" not in between or ends_well(last[-1].text))  # a quote is read again as one line
                 and word_count(" ".join(part.text for part in [*last, sentence])) <= QUOTE_WORDS
             ):
                 last.append(sentence)
@@ -186,5 +187,4 @@ def _joined(map: Map, chosen: list[Sentence]) -> list[list[Sentence]]:
 
 def _quote(map: Map, group: list[Sentence]) -> Quote:
     passage = map.passages[group[0].passage]
-    text = passage.text[group[0].start : group[-1].start + len(group[-1].text)]
-    return Quote(text, passage.handle)
+    return Quote(passage.source[group[0].start : group[-1].start + len(group[-1].text)], passage.handle)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from research_agent.graphs.observation import Shown, parse
+from research_agent.memory.wrapping import unwrapped
 
-from .prose import pieces
+from .prose import one_line, pieces
 
 PASSAGE_WORDS = 300
 """Longer texts are taken piece by piece."""
@@ -53,6 +54,9 @@ class Passage:
     title: str
     url: str
     text: str
+    """Its lines joined that only its width has broken."""
+    source: str
+    """The same, character for character, as the document has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Finding:
     sub_question: str
     claim: str
     quote: str
+    """On one line, as are those that are `noted` or `tried`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +145,15 @@ def read(messages: Sequence[BaseMessage]) -> Transcript:
             for call in message.tool_calls:
                 calls[call["id"] or ""] = (call["name"], call["args"])
                 if call["name"] == "note":
-                    noted.add(str(call["args"].get("quote", "")))
+                    noted.add(one_line(str(call["args"].get("quote", ""))))
         elif isinstance(message, ToolMessage):
             name, args = calls.get(message.tool_call_id, ("", {}))
             if name == "note":
-                tried.add(str(args.get("quote", "")))
-            if name == "note" and message.status != "error":
-                accepted.add(str(args.get("quote", "")))
-                kept.append(Finding(str(args.get("source", "")), current[0], str(args.get("claim", "")), str(args.get("quote", ""))))
+                quote = one_line(str(args.get("quote", "")))
+                tried.add(quote)
+                if message.status != "error":
+                    accepted.add(quote)
+                    kept.append(Finding(str(args.get("source", "")), current[0], str(args.get("claim", "")), quote))
             if name in ("web_search", "recall", "scrape"):
                 documents = parse(text)
                 results = tuple(_take(passages, shown) for shown in documents)
@@ -188,14 +194,16 @@ def _attrs(found: re.Match[str]) -> dict[str, str]:
 
 def _finding(found: re.Match[str]) -> Finding:
     attrs = _attrs(found)
-    return Finding(attrs.get("handle", ""), attrs.get("sub_question", ""), found["claim"], found["quote"])
+    return Finding(attrs.get("handle", ""), attrs.get("sub_question", ""), found["claim"], one_line(found["quote"]))
 
 
 def _take(passages: dict[str, Passage], shown: Shown) -> tuple[str, ...]:
     """Adds a block's passages to those known, and returns their keys. A text shown twice keeps its first handle."""
-    keys = []
-    for text in pieces(shown.text, PASSAGE_WORDS):
+    keys, whole, at = [], unwrapped(shown.text), 0
+    for text in pieces(whole, PASSAGE_WORDS):
         key = f"{shown.url or shown.title}\x1f{text}"
-        passages.setdefault(key, Passage(key, shown.handle, shown.title, shown.url, text))
+        at = whole.index(text, at)
+        passages.setdefault(key, Passage(key, shown.handle, shown.title, shown.url, text, shown.text[at : at + len(text)]))
         keys.append(key)
+        at += len(text)
     return tuple(dict.fromkeys(keys))

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from research_agent.graphs.state import ReportDraft, SectionDraft
 
 from .names import names
-from .prose import FUNCTION_WORDS, WORD, is_line, is_prose, sentences, terms, word_count
+from .prose import FUNCTION_WORDS, WORD, is_line, is_prose, one_line, sentences, terms, word_count
 from .questions import Comparison, answer_kind, comparison, may_answer
 from .transcript import Finding, Transcript
 
@@ -25,7 +25,7 @@ NOTHING = "Nothing that was read answers this."
 
 def cited(quote: str, handle: str) -> str:
     """`"exact words" [S1203]`"""
-    return f'"{" ".join(quote.split())}" [{handle}]'
+    return f'"{one_line(quote)}" [{handle}]'
 
 
 def write(transcript: Transcript) -> ReportDraft:
