@@ -40,7 +40,7 @@ from research_agent.report import Report, build
 from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores import places
-from research_agent.stores.checkpoints import open_checkpoints, refuse_newer, thread_of
+from research_agent.stores.checkpoints import open_checkpoints, thread_of
 from research_agent.stores.errors import RunError, StoreError
 from research_agent.stores.faults import in_one_line
 from research_agent.stores.slot import Slot
@@ -204,7 +204,6 @@ class Session:
         """
         again: dict[str, Any] = {}
         state = await graph.aget_state(thread)
-        refuse_newer(state.metadata, self._run.id)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
         self._seconds_before = values.get("seconds", 0.0)
         if cut := left_by(self._slot, [task.id for task in state.tasks]):

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import chain
 import pytest
 from test_wrong_calls import config, said, scripted
 
 from research_agent import Agent
 from research_agent.graphs import failures
+from research_agent.history.settings import config_of
+from research_agent.runs import Run
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
+from research_agent.testing.site import Site
 
 OVERLOADED = {"type": "engine_overloaded_error", "message": "overloaded"}
 
@@ -172,3 +176,36 @@ async def test_attempts_that_came_to_nothing_are_on_the_bill(tmp_path: Path) -> 
     record = json.loads((result.folder / "run.json").read_text())
     assert record["model_calls"] == answered
     assert record["usd"] > (answered - 1) * (1000 * 0.6 + 100 * 2.5) / 1e6
+
+
+async def test_a_network_that_dies_in_the_middle_of_a_run_costs_no_call_that_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_HOST_KEY", chain.KEY)
+    with Site() as site:
+        world = chain.Chain(site)
+        with ScriptedHost(world.script) as host:
+            whole = await Agent(chain.config(tmp_path / "whole", site, host)).arun()
+            asked, fetched = len(host.requests), len(site.visits)
+        site.visits.clear()
+        with ScriptedHost(lambda request: dies(request)) as host:
+
+            def dies(request: Request) -> Reply:
+                if len(host.requests) == 5:
+                    host._server.socket.close()  # what it answers now is its last word
+                return world.script(request)
+
+            first = await Agent(chain.config(tmp_path, site, host)).arun()
+            before = len(host.requests)
+        assert first.status == "incomplete"
+        assert "nothing answers at 127.0.0.1" in first.reason
+        assert first.reason.endswith(f", then `research-agent resume {first.id}`")
+        assert first.report is not None
+        with ScriptedHost(world.script) as back:
+            again = config_of(Run(first.folder), overrides=[f"model.base_url={back.base_url}"])
+            result = await Agent(again).aresume(first.id)
+            assert before + len(back.requests) == asked
+        assert len(site.visits) == fetched
+    assert (result.status, result.reason) == ("complete", "")
+    found = [json.loads((folder / "findings.json").read_text("utf-8")) for folder in (whole.folder, result.folder)]
+    assert [[item["claim"] for item in one] for one in found] == [[item["claim"] for item in found[0]]] * 2

@@ -27,7 +27,7 @@ from research_agent.memory import Segment
 from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
 from research_agent.stores import checkpoint_file
-from research_agent.stores.checkpoints import thread_of
+from research_agent.stores.checkpoints import none_before, thread_of
 
 _INPUT = "__input__"  # LangGraph's name for a new input, which makes the graph begin anew with the state there is
 
@@ -119,6 +119,7 @@ class _Copy:
                 saver.conn.execute("PRAGMA synchronous = OFF")  # the folder is nobody's until it is whole
                 for item in upto:
                     await self._put(saver, item)
+                none_before(self._at.at.checkpoint["id"])
                 await self._change(saver)
         finally:
             self._source.close()

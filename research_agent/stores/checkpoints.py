@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langgraph.checkpoint.base import id as ids
+
 from research_agent.graphs import state
 from research_agent.memory import damage
 
@@ -45,7 +47,7 @@ class Place:
 
 @asynccontextmanager
 async def open_checkpoints(place: Place, warn: Warn, before: Place | None = None) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """Raises RunError if another process works on the run, StoreError for a database that cannot be used.
+    """Raises RunError if another process works on the run or a newer version wrote it, StoreError for a database that cannot be used.
 
     `before`: where they were at the last session; if that was elsewhere, they are brought along.
     """
@@ -53,6 +55,9 @@ async def open_checkpoints(place: Place, warn: Warn, before: Place | None = None
         if before is not None and str(before) != str(place) and await saver.aget_tuple(_thread(place.run)) is None:
             async with _opened(before, warn) as source:
                 await _carry(source, saver, place.run)
+        if (newest := await saver.aget_tuple(_thread(place.run))) is not None:
+            refuse_newer(newest.metadata, place.run)
+            none_before(newest.checkpoint["id"])
         yield saver
 
 
@@ -120,6 +125,14 @@ def _thread(run: str, **more: str) -> RunnableConfig:
 def thread_of(run: str) -> RunnableConfig:
     """Where a session works: what it writes names the version of its state, wherever the checkpoints are and are carried to."""
     return {**_thread(run), "metadata": {_STATE: state.VERSION}}
+
+
+def none_before(checkpoint: str) -> None:
+    """From now on no checkpoint has an id before this one's, whatever the clock says, which may have been set back since.
+
+    An id is the time at which it was made, and LangGraph takes the greatest for the newest: work would be done again.
+    """
+    ids._last_v6_timestamp = max(ids._last_v6_timestamp or 0, ids.UUID(checkpoint).time)  # type: ignore[assignment]
 
 
 def refuse_newer(metadata: Mapping[str, Any] | None, run: str) -> None:

@@ -1,4 +1,4 @@
-"""The sandbox and the list of escapes, where a plain user may read them: for root, who wants to know whether they hold for others too."""
+"""What a plain user meets, for root, who wants to know whether it holds for others too: the sandbox and its escapes, or all of ours."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import research_agent
 import research_agent.sandbox
 from research_agent.testing import escapes
 
@@ -27,6 +30,21 @@ def _starts(command: Sequence[str]) -> bool:
         return subprocess.run([*command, "-c", code], capture_output=True, check=False).returncode == 0  # noqa: S603
     except OSError:
         return False
+
+
+def command() -> list[str] | None:
+    """A Python that has all of ours, as a plain user starts it; None where none can. Whoever is one already starts his own."""
+    if os.geteuid() != 0:
+        return [sys.executable]
+    ours = str(Path(str(research_agent.__file__)).parents[1])
+    path = os.pathsep.join([ours, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    code = f"import sys, research_agent.agent, pydantic_core; raise SystemExit(sys.version_info[:2] != {sys.version_info[:2]})"
+    for python in (sys.executable, "/usr/bin/python3"):
+        found = [*AS_USER, "env", f"PYTHONPATH={path}", "HOME=/tmp", python]
+        with suppress(OSError):
+            if subprocess.run([*found, "-c", code], capture_output=True, check=False).returncode == 0:  # noqa: S603
+                return found
+    return None
 
 
 def copied(home: Path) -> Path:

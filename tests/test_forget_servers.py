@@ -1,0 +1,110 @@
+"""Forgetting a run that was forked, a fork, one that recalled from another: all of it goes from both servers, nothing of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import NO_POSTGRES, PASSWORD, Chroma, Postgres
+from test_damage import config
+from typer.testing import CliRunner
+
+from research_agent import Agent
+from research_agent.cli import app
+from research_agent.memory import Archive, Choice, vectors
+from research_agent.session import Result
+from research_agent.testing.embedder import HashingEmbedder
+
+pytestmark = pytest.mark.skipif(bool(NO_POSTGRES), reason=NO_POSTGRES)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Postgres, Chroma]]:
+    postgres, chroma = Postgres(), Chroma()
+    yield postgres, chroma
+    postgres.close()
+    chroma.close()
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    monkeypatch.setattr("research_agent.memories.choose", lambda spec, **_: Choice(HashingEmbedder(), ""))
+
+
+def on_postgres(server: Postgres) -> dict[str, int]:
+    """Rows of checkpoints by run."""
+    counts: dict[str, int] = {}
+    for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
+        for run, count in server.sql(f"SELECT thread_id, count(*) FROM {table} GROUP BY thread_id"):
+            counts[str(run)] = counts.get(str(run), 0) + int(str(count))
+    return counts
+
+
+def on_chroma(server: Chroma) -> dict[str, int]:
+    """Vectors by run."""
+    client = vectors._server(server.url)
+    counts = {collection.metadata["run"]: collection.count() for collection in client.list_collections()}
+    vectors._close(client)
+    return counts
+
+
+def forget(run: Result) -> str:
+    done = CliRunner().invoke(app, ["forget", str(run.folder), "--yes"])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_each_of_three_related_runs_is_forgotten_whole_and_alone(tmp_path: Path, servers: tuple[Postgres, Chroma]) -> None:
+    postgres, chroma = servers
+    own: dict[str, Any] = {"store": {"checkpoints": postgres.url(), "vectors": chroma.url}}
+    agent = Agent(config(tmp_path, **own, memory={"embedder": "onnx"}))
+    parent = agent.run()
+    fork = agent.fork(parent.id, at=3)
+    reader = Agent(config(tmp_path, **own, memory={"embedder": "onnx", "also": [parent.id]})).run()
+    ids = {run.id for run in (parent, fork, reader)}
+    assert [run.status for run in (parent, fork, reader)] == ["complete"] * 3
+    assert {*on_postgres(postgres)} == {*on_chroma(chroma)} == ids
+    for run in (parent, fork, reader):
+        rows, kept = on_postgres(postgres), on_chroma(chroma)
+        told = forget(run)
+        assert f"{rows.pop(run.id)} rows of checkpoints on postgresql://worker@127.0.0.1" in told
+        assert f"{kept.pop(run.id)} vectors on {chroma.url}" in told
+        assert (on_postgres(postgres), on_chroma(chroma)) == (rows, kept)
+        assert not run.folder.exists()
+        if run is parent:
+            goes_on(agent, fork, chroma)
+            assert json.loads((reader.folder / "run.json").read_text("utf-8"))["status"] == "complete"
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def goes_on(agent: Agent, fork: Result, chroma: Chroma) -> None:
+    """A fork needs nothing of the run that it was taken from."""
+    again = agent.fork(fork.id, at=4)
+    assert again.status == "complete"
+    asyncio.run(recalls(again, chroma))
+    forget(again)
+
+
+async def recalls(run: Result, chroma: Chroma) -> None:
+    archive = Archive.open(run.folder, run=run.id, embedder=HashingEmbedder(), vectors=chroma.url)
+    assert await archive.recall("two processes", budget_tokens=200)
+    await archive.close()
+
+
+def test_a_run_that_left_a_server_is_forgotten_there_too(tmp_path: Path, servers: tuple[Postgres, Chroma]) -> None:
+    """It began on both servers, and its last session wrote into its folder alone."""
+    postgres, chroma = servers
+    both: dict[str, Any] = {"checkpoints": postgres.url(), "vectors": chroma.url}
+    first = Agent(config(tmp_path, store=both, memory={"embedder": "onnx"}, limits={"steps": 3})).run()
+    last = Agent(config(tmp_path, memory={"embedder": "onnx"})).resume(first.id)
+    assert last.status == "complete"
+    assert on_postgres(postgres)[first.id] > 0
+    told = forget(last)
+    assert f"on {chroma.url}" in told
+    assert (on_postgres(postgres), on_chroma(chroma)) == ({}, {})
+    assert list((tmp_path / "runs").iterdir()) == []
