@@ -434,6 +434,16 @@ def _now(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return _to_its_end(work)
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(copy_context().run, asyncio.run, work).result()
+        return pool.submit(copy_context().run, _to_its_end, work).result()
+
+
+def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """As `asyncio.run`, which in a main thread sets a handler of signals, and with it spells out the task with all its messages."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
