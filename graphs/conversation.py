@@ -93,7 +93,7 @@ def placed(messages: Sequence[AnyMessage], trace: Trace) -> list[Placed]:
     for message in messages:
         own = step
         if isinstance(message, AIMessage) and message.tool_calls:
-            first = trace["numbered"][str(message.id)]
+            first = trace["numbered"].get(str(message.id), step + 1)  # other middleware may have given it calls
             own = first - 1
             step = first + len(message.tool_calls) - 1
             steps |= {str(call["id"]): first + n for n, call in enumerate(message.tool_calls)}

@@ -176,7 +176,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         memory, own = self._memory(), frozenset(str(message.id) for message in request.state["messages"])
         messages = [_named(message) for message in request.messages]
         known = cast("Trace | None", request.state.get("trace_memory")) or _start(memory.archive, messages)
-        trace = numbered([message for message in messages if str(message.id) in own], known)
+        trace = numbered(request.state["messages"], known)
         turn = _Turn(request.override(messages=messages), memory, trace, _fixed(request), own)
         await self._archive(memory, turn.talk, trace)
         marks = self._marks(turn)
@@ -250,8 +250,9 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         reported = next((m.usage_metadata["input_tokens"] for m in result if m.type == "ai" and m.usage_metadata), 0)
         calibration = calibrated(turn.measured["calibration"], turn.raw, reported)
         measured = Measured(calibration=calibration, raw=turn.raw if reported else 0, reported=reported, window=turn.measured["window"])
+        staying = [message for message in turn.request.state["messages"] if str(message.id) not in turn.gone]
+        trace = numbered([*staying, *result], turn.learned(measured).trace)
         talk = [*(message for message in turn.request.messages if str(message.id) in turn.own), *result]
-        trace = numbered(talk, turn.learned(measured).trace)
         await self._archive(turn.memory, placed(talk, trace), trace)
         update: dict[str, Any] = {"trace_memory": trace}
         if turn.gone:
@@ -433,6 +434,16 @@ def _now(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return _to_its_end(work)
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(copy_context().run, asyncio.run, work).result()
+        return pool.submit(copy_context().run, _to_its_end, work).result()
+
+
+def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """As `asyncio.run`, which in a main thread sets a handler of signals, and with it spells out the task with all its messages."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()

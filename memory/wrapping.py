@@ -6,14 +6,12 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-LEAST_WIDTH, MOST_WIDTH = 30, 120
-"""In characters: a narrower text is a list, a wider one was not wrapped by anybody."""
+LEAST_WIDTH, MOST_WIDTH = 30, 200
+"""In characters: a narrower text is a list; a wider one was not wrapped by anybody, its lines are paragraphs."""
 TELLING = 3
 """Broken lines that show by themselves whether a text is wrapped."""
 WRAPPED_SHARE = 0.8
 """Of a wrapped text's broken lines, so many had no room for the next line's first word: no list of lines ends so by chance."""
-LONG_LINE = 60
-"""Of a few lines, one that long may be broken by its width; a shorter one ends where it means to."""
 
 _OPENER = r"[#|><•]|[*+-]\s|[-=*_]{3,}\s|```|~~~|\[[^\]\n]*\]:"
 """What a line opens with that begins something: a heading, a row, a list's item, a rule, a fence, a link's address."""
@@ -31,21 +29,19 @@ def unwrapped(text: str) -> str:
     breaks = list(_breaks(text)) if "\n" in text else []
     if not breaks:
         return text
-    lengths = sorted(length for _, length, _ in breaks)
+    lengths = sorted(len(line) for _, line, _ in breaks)
     width = lengths[-1 - len(lengths) // 10]  # some lines hold one long word
-    full = [at for at, length, word in breaks if length + 1 + len(word) > width]
-    if len(breaks) >= TELLING and LEAST_WIDTH <= width <= MOST_WIDTH and len(full) >= WRAPPED_SHARE * len(breaks):
-        soft = full
-    else:
-        soft = [at for at, length, word in breaks if length >= LONG_LINE and word[0].isalnum()]
+    full = [at for at, line, word in breaks if len(line) + 1 + len(word) > width]
+    if len(breaks) < TELLING or not LEAST_WIDTH <= width <= MOST_WIDTH or len(full) < WRAPPED_SHARE * len(breaks):
+        return text
     chars = list(text)
-    for at in soft:
+    for at in full:
         chars[at] = " "
     return "".join(chars)
 
 
-def _breaks(text: str) -> Iterator[tuple[int, int, str]]:
-    """Of each line end between two lines of running text: where it is, how long its line is, and the word that follows."""
+def _breaks(text: str) -> Iterator[tuple[int, str, str]]:
+    """Of each line end between two lines of running text: where it is, the line, and the word that follows."""
     fenced = [match.span() for match in _FENCE.finditer(text)] if "```" in text or "~~~" in text else []
     for match in _BREAK.finditer(text):
         word, start = match["word"], text.rfind("\n", 0, match.start()) + 1
@@ -53,4 +49,4 @@ def _breaks(text: str) -> Iterator[tuple[int, int, str]]:
         if _ITEM.fullmatch(word) or _UNSPACED.match(word) or _BLOCK.match(line) or line.endswith("-"):
             continue
         if not any(first <= start < last for first, last in fenced):
-            yield text.index("\n", match.start()), len(line), word
+            yield text.index("\n", match.start()), line, word

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from research_agent.testing.crash.rig import Rig
 
 _ALLOWED = {"127.0.0.1", "::1", "localhost", ""}
 
@@ -42,3 +45,12 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
     monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
     return
+
+
+@pytest.fixture(scope="session")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Processes to be killed: their libraries are loaded once, for all tests that kill some."""
+    from research_agent.testing.crash.rig import Rig  # nothing of ours is loaded before the environment is what it is above
+
+    with Rig(tmp_path_factory.mktemp("rig")) as rig:
+        yield rig

@@ -1,18 +1,22 @@
-"""The command line as its users meet it: a process, its exit code, its stdout and stderr."""
+"""The command line as its users meet it: its exit code, its stdout and stderr. As a process where that is what is shown; a process takes
+seconds to start."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import research_agent
+from research_agent.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART = str(ROOT / "examples" / "quickstart.yaml")
@@ -33,6 +37,21 @@ def cli(*args: str, cwd: Path, code: int = 0, stdin: str = "") -> subprocess.Com
     assert "Traceback" not in done.stderr + done.stdout
     assert done.returncode == code, done.stderr[-2000:]
     return done
+
+
+def here(*args: str, cwd: Path, code: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The same, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setenv("COLUMNS", "80")
+        patch.setattr(sys, "argv", ["research-agent", *args])
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == code, err.getvalue()[-2000:]
+    assert "Traceback" not in out.getvalue() + err.getvalue()
+    return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +82,23 @@ def test_a_plain_run_tells_its_id_its_report_and_its_answer(tmp_path: Path) -> N
 
 def test_list_show_and_report_tell_of_a_run(finished: tuple[Path, dict[str, Any]]) -> None:
     cwd, told = finished
-    assert told["id"] in cli("list", cwd=cwd).stdout
-    assert json.loads(cli("list", "--json", cwd=cwd).stdout)[0]["id"] == told["id"]
-    shown = cli("show", told["id"], cwd=cwd).stdout
+    assert told["id"] in here("list", cwd=cwd).stdout
+    assert json.loads(here("list", "--json", cwd=cwd).stdout)[0]["id"] == told["id"]
+    shown = here("show", told["id"], cwd=cwd).stdout
     assert "complete" in shown
-    assert json.loads(cli("show", told["id"], "--json", cwd=cwd).stdout)["steps"] > 0
-    assert cli("report", told["id"], cwd=cwd).stdout.startswith("# ")
-    assert "<html" in cli("report", told["folder"], "--format", "html", cwd=cwd).stdout
-    assert "<document" in cli("memory", "search", told["id"], "prompt cache", cwd=cwd).stdout
+    assert json.loads(here("show", told["id"], "--json", cwd=cwd).stdout)["steps"] > 0
+    assert here("report", told["id"], cwd=cwd).stdout.startswith("# ")
+    assert "<html" in here("report", told["folder"], "--format", "html", cwd=cwd).stdout
+    assert "<document" in here("memory", "search", told["id"], "prompt cache", cwd=cwd).stdout
 
 
 def test_forget_deletes_the_whole_run(tmp_path: Path) -> None:
-    told = json.loads(cli("run", QUICKSTART, "--json", "--set", "memory.embedder=none", cwd=tmp_path).stdout.splitlines()[-1])
-    assert "nothing was done" in cli("forget", told["id"], cwd=tmp_path, stdin="n\n", code=130).stderr
+    told = json.loads(here("run", QUICKSTART, "--json", "--set", "memory.embedder=none", cwd=tmp_path).stdout.splitlines()[-1])
+    assert "nothing was done" in here("forget", told["id"], cwd=tmp_path, stdin="n\n", code=130).stderr
     assert Path(told["folder"]).exists()
-    cli("forget", told["id"], "--yes", cwd=tmp_path)
+    here("forget", told["id"], "--yes", cwd=tmp_path)
     assert not Path(told["folder"]).exists()
-    assert "no run" in cli("show", told["id"], cwd=tmp_path, code=1).stderr
+    assert "no run" in here("show", told["id"], cwd=tmp_path, code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -94,14 +113,19 @@ def test_forget_deletes_the_whole_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_command_or_config_is_one_line_and_exit_2(args: list[str], told: list[str], tmp_path: Path) -> None:
-    done = cli(*args, cwd=tmp_path, code=2)
+    done = here(*args, cwd=tmp_path, code=2)
     assert len(done.stderr.strip().splitlines()) == 1
     assert all(word in done.stderr for word in told)
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_bad_config_ends_a_process_too(tmp_path: Path) -> None:
+    done = cli("run", QUICKSTART, "--set", "limits.usd=lots", cwd=tmp_path, code=2)
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_a_limit_exits_3_and_no_evidence_exits_1(tmp_path: Path) -> None:
-    done = cli("run", QUICKSTART, "--set", "limits.steps=8", "--set", "memory.embedder=none", "--json", cwd=tmp_path, code=3)
+    done = here("run", QUICKSTART, "--set", "limits.steps=8", "--set", "memory.embedder=none", "--json", cwd=tmp_path, code=3)
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["status"] == "incomplete"
     assert "8 steps" in told["reason"]
@@ -109,7 +133,7 @@ def test_a_limit_exits_3_and_no_evidence_exits_1(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("Bread is baked from flour and water.")
     folder = f"search.folder={tmp_path / 'docs'}"
-    done = cli("run", QUICKSTART, "--question", "Who led the Zyxgorv expedition?", "--set", folder, "--json", cwd=tmp_path, code=1)
+    done = here("run", QUICKSTART, "--question", "Who led the Zyxgorv expedition?", "--set", folder, "--json", cwd=tmp_path, code=1)
     assert "no evidence" in done.stderr.strip().splitlines()[-1]
     assert json.loads(done.stdout.splitlines()[-1])["status"] == "failed"
 
@@ -150,9 +174,9 @@ def test_a_killed_run_is_listed_as_interrupted_and_resumes(tmp_path: Path) -> No
             break
     process.communicate(timeout=60)
     [folder] = (tmp_path / "runs").iterdir()
-    assert "interrupted" in cli("list", cwd=tmp_path).stdout
-    [row] = json.loads(cli("list", "--json", cwd=tmp_path).stdout)
-    shown = json.loads(cli("show", folder.name, "--json", cwd=tmp_path).stdout)
+    assert "interrupted" in here("list", cwd=tmp_path).stdout
+    [row] = json.loads(here("list", "--json", cwd=tmp_path).stdout)
+    shown = json.loads(here("show", folder.name, "--json", cwd=tmp_path).stdout)
     assert row["steps"] == shown["steps"] > 0  # what it did is told, though it never came to an end
     assert [item["question"] for item in shown["sub_questions"]]
     told = json.loads(cli("resume", folder.name, "--json", cwd=tmp_path).stdout.splitlines()[-1])
@@ -160,14 +184,14 @@ def test_a_killed_run_is_listed_as_interrupted_and_resumes(tmp_path: Path) -> No
 
 
 def test_a_waiting_plan_is_answered_by_resume(tmp_path: Path) -> None:
-    done = cli("run", QUICKSTART, "--set", "approve_plan=true", "--set", "memory.embedder=none", "--json", cwd=tmp_path, code=3)
+    done = here("run", QUICKSTART, "--set", "approve_plan=true", "--set", "memory.embedder=none", "--json", cwd=tmp_path, code=3)
     told = json.loads(done.stdout.splitlines()[-1])
     assert "approval" in told["reason"]
-    done = cli("resume", told["id"], "--answer", "yes", "--json", cwd=tmp_path)
+    done = here("resume", told["id"], "--answer", "yes", "--json", cwd=tmp_path)
     assert json.loads(done.stdout.splitlines()[-1])["status"] == "complete"
 
 
 def test_models_and_help_tell_what_there_is(tmp_path: Path) -> None:
-    assert "kimi-k2-thinking" in cli("models", cwd=tmp_path).stdout
+    assert "kimi-k2-thinking" in here("models", cwd=tmp_path).stdout
     assert "resume" in cli("--help", cwd=tmp_path).stdout
-    assert cli("--version", cwd=tmp_path).stdout.strip() == f"research-agent {research_agent.__version__}"
+    assert here("--version", cwd=tmp_path).stdout.strip() == f"research-agent {research_agent.__version__}"

@@ -43,12 +43,6 @@ class Scene:
         return Life(self.rig, self.world, self.world.config(folder, **changes), embedder)
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with Rig(tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
-
-
 WORLDS: dict[int, dict[str, Any]] = {26: {"lines": "A", "follow_up": "B", "stations": 5}, 68: {}}
 """By the steps of a run in them."""
 

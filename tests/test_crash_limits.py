@@ -25,12 +25,6 @@ TO_THE_FIRST_NOTES = 7
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with Rig(tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
-
-
-@pytest.fixture(scope="module")
 def served() -> Iterator[World]:
     with World(lines="A", follow_up="", stations=4) as world:
         yield world

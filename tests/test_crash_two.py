@@ -5,24 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from research_agent.testing.crash import audit
 from research_agent.testing.crash.rig import Life, Rig, until
 from research_agent.testing.crash.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with Rig(tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
 
 
 def record(folder: Path) -> dict[str, Any]:

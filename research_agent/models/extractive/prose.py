@@ -30,6 +30,8 @@ _END = re.compile(
     r"[.!?][\"”’')\]]*\s+(?=[\"“‘'(\[]*[^\W_a-z])|[。！？][」』”）]*|\n[ \t\r]*\n|\[\.\.\.\]"
     rf"|\n(?=\s*(?:[#|>*•-]|\d+[.)]|{_PAGE_EDGE}))|\n(?=[^\W_a-z])"
 )
+_GOES_ON = re.compile(r"[^\W\d_]|\d+(?![.)\d])|\d{3,}")
+"""What a broken line goes on with; `1.` opens an item of a list."""
 _WRAPPED_CHARS = 60
 """A line that long may be broken by its width; a shorter one ends where it means to."""
 _ABBREVIATION = re.compile(
@@ -133,7 +135,7 @@ def sentences(text: str) -> tuple[str, ...]:
     start = 0
     for match in _END.finditer(text):
         line = text.rfind("\n", start, match.start()) + 1
-        if match.group() == "\n" and text[match.end()].isalpha() and match.start() - max(line, start) >= _WRAPPED_CHARS:
+        if match.group() == "\n" and _GOES_ON.match(text, match.end()) and match.start() - max(line, start) >= _WRAPPED_CHARS:
             continue
         if "\n" not in match.group() and _ABBREVIATION.search(text[max(start, match.start() - 12) : match.start() + 1].rstrip(_CLOSERS)):
             continue
