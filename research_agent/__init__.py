@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from research_agent.agent import Agent as Agent
     from research_agent.config import Config as Config
     from research_agent.config import ConfigError as ConfigError
+    from research_agent.ending import Result as Result
     from research_agent.graphs.build import build_research_graph as build_research_graph
     from research_agent.runs import RunError as RunError
-    from research_agent.session import Result as Result
 
 __version__ = "0.1.0"
 __all__ = ["Agent", "Config", "ConfigError", "Result", "RunError", "__version__", "build_research_graph"]
@@ -20,7 +20,7 @@ _HOMES = {
     "Agent": "agent",
     "Config": "config",
     "ConfigError": "config",
-    "Result": "session",
+    "Result": "ending",
     "RunError": "runs",
     "build_research_graph": "graphs.build",
 }

@@ -12,9 +12,10 @@ from langgraph.runtime import RunControl
 
 from research_agent import runs
 from research_agent.config import Config
+from research_agent.ending import Result
 from research_agent.events import Event
 from research_agent.memories import chosen
-from research_agent.session import Embedded, Result, Session
+from research_agent.session import Embedded, Session
 
 OnEvent = Callable[[Event], None]
 

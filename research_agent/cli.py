@@ -17,8 +17,8 @@ from research_agent import __version__
 
 if TYPE_CHECKING:
     from research_agent.config import Config
+    from research_agent.ending import Result
     from research_agent.runs import Run
-    from research_agent.session import Result
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
 STOPPED = (

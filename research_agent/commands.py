@@ -10,7 +10,7 @@ from langgraph.runtime import RunControl
 
 from research_agent.agent import Agent, OnEvent
 from research_agent.config import Config
-from research_agent.session import Result
+from research_agent.ending import Result
 from research_agent.terminal import Terminal
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from research_agent import Agent, Config, RunError
+from research_agent.ending import Result
 from research_agent.memory import Archive, ArchiveError, Segment
 from research_agent.runs import Run
-from research_agent.session import Result
 from research_agent.stores import lock
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from research_agent import Agent
 from research_agent.cli import app
+from research_agent.ending import Result
 from research_agent.memory import Archive, Choice, vectors
-from research_agent.session import Result
 from research_agent.testing.embedder import HashingEmbedder
 
 pytestmark = pytest.mark.skipif(bool(NO_POSTGRES), reason=NO_POSTGRES)

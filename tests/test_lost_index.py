@@ -12,8 +12,8 @@ import pytest
 from test_damage import config
 
 from research_agent import Agent
+from research_agent.ending import Result
 from research_agent.memory import Archive, Choice
-from research_agent.session import Result
 from research_agent.testing.embedder import HashingEmbedder
 
 Harm = Callable[[Path], None]

@@ -16,9 +16,9 @@ from layouts import relabel
 from servers import NO_POSTGRES, PASSWORD, Chroma, Postgres
 
 from research_agent import Agent, Config, RunError
+from research_agent.ending import Result
 from research_agent.memory import Archive, Choice, IndexFailed, Segment
 from research_agent.memory.vectors import forget as forget_vectors
-from research_agent.session import Result
 from research_agent.stores import postgres
 from research_agent.stores.address import PostgresUrl
 from research_agent.stores.forget import forget

@@ -1,0 +1,152 @@
+"""How a session of work ends, as the run's folder tells it: with a report, with what there is of one, or with the reason for none."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from research_agent.config import Config
+from research_agent.event_log import by_role
+from research_agent.graphs.ports import ModelCallError
+from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
+from research_agent.models.load import CannotLoad
+from research_agent.runs import Run, now
+from research_agent.search.provider import SearchFailed
+from research_agent.stores.errors import RunError
+from research_agent.stores.faults import in_one_line
+from research_agent.stores.slot import Slot
+from research_agent.telling import Teller
+
+if TYPE_CHECKING:
+    from research_agent.report import Report
+
+Status = Literal["complete", "incomplete", "failed"]
+_KNOWN = (ModelCallError, CannotLoad, EmbedderUnavailable, ArchiveError, SearchFailed, RunError)
+"""What says by itself, in one line, what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a session ended."""
+
+    id: str
+    folder: Path
+    status: Status
+    reason: str
+    """Why it is not complete; empty if it is."""
+    report: Path | None
+    answer: str
+    """The report's short answer."""
+    waiting: bool = False
+    """For a person's word on the plan."""
+
+
+class Ending:
+    """Ends the sessions of one run."""
+
+    cut = False
+    """The last task did not end: a reply that came for it is kept."""
+
+    def __init__(
+        self, run: Run, config: Config, teller: Teller, slot: Slot, *, clock: Callable[[], float], redact: Callable[[str], str]
+    ) -> None:
+        self._run, self._config, self._teller, self._slot, self._clock, self._redact = run, config, teller, slot, clock, redact
+        self._steps_before = run.steps_before()
+
+    def finish(self, state: ResearchState, archive: Archive, *, drained: bool = False, lost: str = "") -> Result:
+        """`lost`: why its checkpoints cannot be reached; what was found lies elsewhere, and is reported."""
+        from research_agent.history.rendering import investigation  # what renders a report is not waited for at a start
+        from research_agent.report import build
+
+        self.cut = bool(lost)
+        draft, stopped = state.get("report") or None, lost or self._with_remedy(state)
+        if drained:
+            noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
+            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
+        if not draft and not archive.find(kind="finding"):
+            return self.ended(state, "incomplete" if drained else "failed", stopped or "nothing was written")
+        report = build(investigation(self._run, self._config, state, archive, draft=draft, reason=stopped, finished_at=now()))
+        if not report.sources:
+            read = len(archive.find(kind="observation"))
+            return self.ended(state, "failed", f"no evidence was found: {read} documents were read, and none answers the question")
+        path = self._write(report)
+        self._teller.emit({"type": "report", "path": str(path), "answer": report.answer})
+        return self.ended(state, "incomplete" if stopped else "complete", stopped, path, report.answer)
+
+    def failed(self, error: Exception, record: dict[str, Any], state: ResearchState | None) -> Result:
+        """What ended it, in one line. Where nothing was opened yet (no `state`), the record keeps what it says of the work so far."""
+        self.cut = True
+        reason = self._redact(" ".join(self._reason(error).split()))[:700]
+        with suppress(OSError):  # a full disk, say: then the record still says `running`, which nobody is
+            self._teller.log({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
+            if state is not None:
+                return self.ended(state, "failed", reason)
+            went = record.get("status", "running")
+            told = {"status": "failed", "reason": reason} if went == "running" else {"status": went, "reason": record.get("reason", "")}
+            self._run.update(config=record.get("config", {}), **told)
+        counts = {"steps": 0, "usd": 0.0, "tokens": {}, "seconds": 0.0}
+        counts = {name: record.get(name, nothing) for name, nothing in counts.items()}
+        self._teller.show({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
+        return Result(self._run.id, self._run.folder, "failed", reason, None, "")
+
+    def ended(
+        self, state: ResearchState, status: Status, reason: str, report: Path | None = None, answer: str = "", *, waiting: bool = False
+    ) -> Result:
+        counts = self.counts(state)
+        self._run.update(
+            status=status,
+            reason=reason,
+            **counts,
+            model_calls=state.get("usage", NO_USAGE)["calls"],
+            roles=by_role(self._run.events),
+            sub_questions=state.get("plan", []),
+            failures=state.get("failures", []),
+            warnings=self._teller.warnings,
+            report=report.name if report else None,
+        )
+        if not self.cut:
+            self._slot.clear()
+        self._teller.emit({"type": "end", "status": status, "reason": reason, **counts, "folder": str(self._run.folder)})
+        return Result(self._run.id, self._run.folder, status, reason, report, answer, waiting)
+
+    def counts(self, state: ResearchState) -> dict[str, Any]:
+        """What the run has come to, all its sessions together."""
+        usage = state.get("usage", NO_USAGE)
+        tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
+        steps = max(0, state.get("step", 0) - self._steps_before)
+        return {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": round(self._clock(), 3)}
+
+    def _reason(self, error: Exception) -> str:
+        text = str(error) if isinstance(error, _KNOWN) else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
+        if isinstance(error, ModelCallError):
+            text = error.reason
+        if isinstance(error, (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
+            return f"{text}, then `research-agent resume {self._run.id}`"
+        return text
+
+    def _with_remedy(self, state: ResearchState) -> str:
+        """Why the investigation stopped. A model's failure says what to do first; then the run goes on where it was."""
+        stopped = state.get("stopped", "")
+        failed = any(failure["what"] == "model" and failure["reason"] == stopped for failure in state.get("failures", []))
+        return f"{stopped}, then `research-agent resume {self._run.id}`" if failed else stopped
+
+    def _write(self, report: Report) -> Path:
+        """The report in the formats asked for, beside its tables; the path of the first."""
+        from research_agent.history.rendering import texts
+
+        self._run.write("sources.json", _json(report.sources))
+        self._run.write("findings.json", _json(report.findings))
+        made = texts(report)
+        written = [self._run.write(f"report.{name}", made[name]) for name in self._config.report.formats]
+        return written[0]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
