@@ -90,7 +90,7 @@ def one_line(text: str) -> bool:
     return bool(text) and "\n" not in text
 
 
-@pytest.mark.parametrize(("name", "every"), [("checkpoints.sqlite", 6), ("records.sqlite", 1), ("ledger.sqlite", 12)])
+@pytest.mark.parametrize(("name", "every"), [("checkpoints.sqlite", 8), ("records.sqlite", 1), ("ledger.sqlite", 16)])
 async def test_whichever_page_is_damaged_nothing_that_can_be_read_is_lost(
     stopped: Path, claims: list[str], tmp_path: Path, name: str, every: int
 ) -> None:
