@@ -9,7 +9,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,12 @@ async def opened(path: Path) -> AsyncIterator[CheckpointFile]:
 def create(db: sqlite3.Connection) -> None:
     """Its tables."""
     SqliteSaver(db).setup()
+
+
+def count(path: Path) -> int:
+    """The checkpoints in a file that is whole."""
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT count(*) FROM checkpoints").fetchone()[0])
 
 
 async def reads(path: Path, run: str) -> bool:

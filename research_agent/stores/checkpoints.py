@@ -83,7 +83,7 @@ def mend(file: Path, warn: Warn, copy_of: Path | None = None) -> None:
     from research_agent.stores import checkpoint_file
 
     new, saved = damage.rescue(file, checkpoint_file.create, ("checkpoints", "writes"), checkpoint_file.true)
-    if not saved.rows:
+    if not checkpoint_file.count(new):
         new.unlink()
         begin = "move it away, and `resume` begins again from what the ledger holds"
         raise StoreError(f"{copy_of or file} is damaged, and none of its checkpoints can be read: {begin}")
