@@ -133,15 +133,28 @@ def break_graph(vectors: Path) -> None:
         path.write_bytes(b"x" * 100)
 
 
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive that is copied: making its index takes seconds."""
+    folder = tmp_path_factory.mktemp("indexed")
+
+    async def make() -> None:
+        pages = [page(n, f"automobile {n}") for n in range(1100)]  # over Chroma's 1,000, so that its graph is on disk
+        archive = Archive.open(folder, run="r", embedder=HashingEmbedder(dimensions=16))
+        await archive.archive(pages)
+        await archive.close()
+
+    asyncio.run(make())
+    return folder
+
+
 @pytest.mark.parametrize("broken", [break_nothing, break_all, break_database, break_graph])
-async def test_a_broken_index_is_made_anew_from_the_ledger(tmp_path: Path, broken) -> None:
-    pages = [page(n, f"automobile {n}") for n in range(1100)]  # over Chroma's 1,000, so that its graph is on disk
-    archive = Archive.open(tmp_path, run="r", embedder=HashingEmbedder(dimensions=16))
-    await archive.archive(pages)
-    await archive.close()
-    broken(tmp_path / "vectors")
+async def test_a_broken_index_is_made_anew_from_the_ledger(tmp_path: Path, indexed: Path, broken) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(indexed, folder)
+    broken(folder / "vectors")
     embedder = HashingEmbedder(dimensions=16)
-    archive = Archive.open(tmp_path, run="r", embedder=embedder)
+    archive = Archive.open(folder, run="r", embedder=embedder)
     await archive.flush()
     assert (archive.stats().indexed, archive.stats().failure) == (1100, "")
     assert embedder.texts == (0 if broken is break_nothing else 1100)
