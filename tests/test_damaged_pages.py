@@ -141,9 +141,8 @@ async def test_a_message_that_is_lost_takes_its_turn_with_it_and_the_run_goes_on
     folder = copied(stopped, tmp_path)
     async with read_only(Run(folder)) as history:
         live = json.dumps([turn["ref"] for turn in values_of(history[-1])["turns"] if not turn["opens"]])
-    spoil_value(
-        folder / "ledger.sqlite", f"SELECT data FROM bodies WHERE packed AND hash IN (SELECT value FROM json_each('{live}')) LIMIT 1"
-    )
+    oldest = f"SELECT data FROM json_each('{live}') j JOIN bodies ON hash = j.value WHERE packed ORDER BY j.key LIMIT 1"
+    spoil_value(folder / "ledger.sqlite", oldest)
     first = await gone_on(tmp_path, folder)
     assert first.status == "failed"
     assert f"`research-agent memory rebuild {folder.name}` keeps the others" in first.reason
