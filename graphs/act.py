@@ -14,6 +14,7 @@ from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
 from research_agent.memory import Segment, best_passages, estimate_tokens
+from research_agent.memory.clip import head
 from research_agent.memory.segment import MAX_ORDINALS, thread_of
 
 from . import prompts
@@ -26,6 +27,8 @@ from .window import shown, written
 OBSERVATION_TOKENS = 1_200
 """What one call may put into the prompt; the rest is a `recall` away. A token here is paid at the miss price when it arrives, once more
 at each compaction it stays through, and at the hit price in every prompt between."""
+ERROR_TOKENS = 300
+"""Of what a call that failed says: a server's own page may stand in it."""
 TIMEOUT_S = 180.0
 
 
@@ -69,7 +72,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
         told = await _outcome(context, task)
     except ToolException as error:
         wrong = isinstance(error, WrongCall)
-        reason = prompts.defuse(context.redact(" ".join(str(error).split())))  # a server's own words may stand in it
+        reason = _said(context, error)
         told = _Shown(f"Error: {reason}", f"Error: {reason}")
     text = told.text + reminder(context, call)
     message = ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error" if reason else "success")
@@ -93,6 +96,13 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
         ref["wrong"] = True
     failures = [Failure(step=call["step"], what=call["name"], reason=reason)] if reason else []
     return {"results": {call["id"]: ref}, "failures": failures}
+
+
+def _said(context: Context, error: ToolException) -> str:
+    """Its one line, as far as it can be of use; a server's own words may stand in it."""
+    text = prompts.defuse(context.redact(" ".join(str(error).split())))
+    shown = head(text, ERROR_TOKENS)
+    return text if shown == text else f"{shown} [...]"
 
 
 async def _outcome(context: Context, task: Task) -> _Shown:

@@ -30,6 +30,10 @@ ABSURD = 8.0
 """Times its estimate: bytes for tokens is half of that. A host that reports so much counts something else."""
 DRIFT = 0.02
 """Of its own uncertainty that a weight regains with each report: what is read changes."""
+UNCOUNTED_SHARE = 0.1
+"""By so much the estimate of a text that its host has not counted may be too low, at least."""
+UNTOLD_SHARE = 0.35
+"""By so much a text may be more than weights that were learned of no tokenizer say, at most: a first page of links, hashes or LaTeX."""
 SURPRISE = 5.0
 """A report so many standard deviations under its estimate is of another prompt: its host left out the thoughts of a closed sub-question."""
 
@@ -54,18 +58,33 @@ class Meter:
     def __init__(self, learned: Learned | None, parts: Callable[[TurnRef], Parts], fixed: Callable[[], Parts]) -> None:
         self.learned = learned or beginning()
         self._parts, self._fixed_parts = parts, fixed
-        self._guesses: dict[str, float] = {}
+        self._known_parts: dict[str, Parts] = {}
 
     def tokens(self, turns: Sequence[TurnRef]) -> int:
         """Of the system rules, the tool schemas and these messages."""
         return round(self._fixed() + sum(self._of(turn) for turn in turns))
+
+    def worst(self, turns: Sequence[TurnRef]) -> int:
+        """The same, if what no host has counted yet is as much more as it may be: the less was learned of such texts, the more."""
+        new = [turn for turn in turns if "exact" not in turn]
+        guess = sum(self._of(turn) for turn in new)
+        untold = (1 + UNTOLD_SHARE) * sum(turn["tokens"] for turn in new) - guess
+        fixed = 0.0 if "fixed" in self.learned else self._fixed()
+        more = max(UNCOUNTED_SHARE * (guess + fixed), min(2 * self._deviation(new), untold))
+        return self.tokens(turns) + math.ceil(more)
+
+    def _deviation(self, turns: Sequence[TurnRef]) -> float:
+        """Of the estimate of these messages, as the reports so far leave it."""
+        parts = [sum(column) for column in zip(*map(self._parts_of, turns), strict=True)]
+        spread = self.learned["spread"]
+        return math.sqrt(max(0.0, sum(a * b * spread[_at(row, column)] for row, a in enumerate(parts) for column, b in enumerate(parts))))
 
     def reported(self, turns: Sequence[TurnRef], tokens: int) -> list[TurnRef]:
         """The messages with their tokens known, after a host counted so many for all of them; what it taught is learned."""
         if tokens <= 0:
             return list(turns)
         new = [turn for turn in turns if "exact" not in turn]
-        parts = [self._parts(turn) for turn in new] + ([] if "fixed" in self.learned else [self._fixed_parts()])
+        parts = [self._parts_of(turn) for turn in new] + ([] if "fixed" in self.learned else [self._fixed_parts()])
         known = self.learned.get("fixed", 0.0) + sum(turn["exact"] for turn in turns if "exact" in turn)
         guesses = {turn["ref"]: self._of(turn) for turn in new}
         fixed_guess = 0.0 if "fixed" in self.learned else self._fixed()
@@ -85,11 +104,12 @@ class Meter:
         return self.learned["fixed"] if "fixed" in self.learned else self._guess(self._fixed_parts())
 
     def _of(self, turn: TurnRef) -> float:
-        if "exact" in turn:
-            return turn["exact"]
-        if turn["ref"] not in self._guesses:
-            self._guesses[turn["ref"]] = self._guess(self._parts(turn))
-        return self._guesses[turn["ref"]]
+        return turn["exact"] if "exact" in turn else self._guess(self._parts_of(turn))
+
+    def _parts_of(self, turn: TurnRef) -> Parts:
+        if turn["ref"] not in self._known_parts:
+            self._known_parts[turn["ref"]] = self._parts(turn)
+        return self._known_parts[turn["ref"]]
 
     def _guess(self, parts: Parts) -> float:
         return max(1.0, sum(weight * part for weight, part in zip(self.learned["weights"], parts, strict=True)))
@@ -114,7 +134,6 @@ class Meter:
             "weights": [weight + gain[at] / total * missed for at, weight in enumerate(weights)],
             "spread": [spread[row][column] - gain[row] * gain[column] / total for row in range(size) for column in range(row + 1)],
         }
-        self._guesses.clear()
         return True
 
 

@@ -28,8 +28,6 @@ CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
 WRONG_CALLS, LAST_WRONG_CALL = 3, 9
 """So many in a row, and the model is shown how its tools are called; so many, and its sub-question is given up."""
-UNCOUNTED_SHARE = 0.1
-"""By so much the estimate of a text that its host has not counted may be too low."""
 OVERFLOWS = 5
 """Compactions that a host's overflow error may force before the run stops."""
 
@@ -178,8 +176,7 @@ class _Turn:
     @property
     def worst(self) -> int:
         """The same, if what no host has counted yet is more than its estimate: what is held against the window."""
-        known = self.meter.learned.get("fixed", 0.0) + sum(turn.get("exact", 0) for turn in (*self.head, *self.turns))
-        return self.estimate + int(UNCOUNTED_SHARE * max(0.0, self.estimate - known))
+        return self.meter.worst((*self.head, *self.turns))
 
     def count(self, reported: int) -> None:
         """Keeps what the host counted: from now on these messages' tokens are known."""

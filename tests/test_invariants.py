@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool, ToolException
@@ -184,8 +184,18 @@ def keeps_the_invariants(run: Run) -> None:
             assert isinstance(message, ToolMessage) or "zqoutside" not in text
 
 
+SMALL_THEN_LARGE = [
+    Turn(calls=(("note", 1500),), thought=200),
+    Turn(calls=(("note", 4000),), thought=20),
+    Turn(calls=(), thought=0),
+    Turn(calls=(("say", 4000), ("say", 4000), ("say", 20)), thought=20),
+]
+"""A few words teach a meter little of their tokenizer, and then comes most of a window at once."""
+
+
 @few
 @given(script=turns, window_tokens=st.sampled_from([12_000, 20_000, 262_144]), hit=st.sampled_from([0.0, 0.15, 0.6]))
+@example(script=SMALL_THEN_LARGE, window_tokens=12_000, hit=0.6)
 def test_every_prompt_of_any_investigation_keeps_the_invariants(script: list[Turn], window_tokens: int, hit: float) -> None:
     run = acted(script, window_tokens, hit)
     keeps_the_invariants(run)
