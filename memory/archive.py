@@ -169,7 +169,7 @@ class Archive:
         self._follow(ranking, thoughts, allowed, add)
         titles, shared = ranking.leads()
         rare = ledger.named(shared, most=recall.RARE)
-        held = ledger.let_through((id for ids in rare.values() for id in ids), allowed)
+        held = ledger.let_through([*ranking.parts(), *(id for ids in rare.values() for id in ids)], allowed)
         add([*ledger.titled(titles, allowed), *held])
         return ranking.ranked(rare)
 

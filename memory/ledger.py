@@ -60,6 +60,7 @@ class Chunk:
     key: str
     """`segment id:n`; its vectors are `segment id:n:window` in the index."""
     step: int = 0
+    url: str = ""
     vectors: int = 0
     """So many of it are in the index."""
 
@@ -387,7 +388,7 @@ class Ledger:
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """In the order asked for."""
-        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n, s.step, c.indexed FROM json_each(?) j
+        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n, s.step, s.url, c.indexed FROM json_each(?) j
                  JOIN chunks c ON c.id = j.value JOIN words w ON w.rowid = c.id JOIN segments s ON s.seq = c.segment ORDER BY j.key"""
         return [Chunk(*row) for row in self._all(sql, json.dumps(list(ids)))]
 

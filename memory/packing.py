@@ -11,7 +11,8 @@ from .words import raw_words
 _SAME = 0.8  # share of a chunk's five-word runs that are already shown: the same page read twice, a mirror, a quotation
 _RUN = 5
 _MARK_TOKENS = 4  # between passages
-_WEAK = 0.18  # of the best one's score: below it a passage has a common word in common with the query, and is not worth its tokens
+_WEAK = 0.4  # a passage with less has a common word in common with the query, and is not worth its tokens
+_WEAKER = 0.25  # of the best one's score, where all are weak; never more: found by every sign, one would keep all others out
 
 
 def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:
@@ -20,7 +21,7 @@ def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:
     said: set[int] = set()
     left = budget_tokens
     for item in ranked:
-        if left <= _MARK_TOKENS or item.score < _WEAK * ranked[0].score:
+        if left <= _MARK_TOKENS or item.score < min(_WEAK, _WEAKER * ranked[0].score):
             break
         cost = estimate_tokens(item.chunk.text) + _MARK_TOKENS
         if cost > left:

@@ -1,8 +1,9 @@
 """Which of what was found serves a query best. Pure; no database, no clock.
 
-A chunk's score is a weighted sum of the signs that speak for it: its own words and title, its nearness in meaning, and one hop, from
-the best chunks to those whose title they mention or with which they share a rare name. The weights were fitted on public multi-hop
-questions, one set against the other; `benchmarks/retrieval.py` prints what each brings.
+A chunk's score is a weighted sum of the signs that speak for it: what it says (its words and its nearness in meaning, two views of one
+thing), its title, its site and years where the query names one, and one hop, from the best chunks to those whose title they mention or
+with which they share a rare name. The weights were fitted on public multi-hop questions, one set against the other;
+`benchmarks/retrieval.py`, `evidence.py` and `provenance.py` print what each brings.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .ledger import Chunk
+from .provenance import is_of, sites, wants_newest, years
 from .words import STOP, mentions, names, raw_words, stem, terms, title_key
 
 SEEDS = 10
@@ -24,6 +26,7 @@ FOLLOWED = (1.0, 0.7, 0.5)
 _ASKED = 0.5
 RARE = 10
 """A name held by more chunks than this leads nowhere."""
+_GOOD = 0.5
 _MOST_TERMS = 24
 _COVERED = 0.4  # of a query: a passage that holds less of it than that has only common words of it, and counts less
 
@@ -48,6 +51,14 @@ class Weights:
     """Nearness in meaning, above that of what is only the nearest there is."""
     read: float = 1.0
     """It was read after a thought that asks the same."""
+    beside: float = 0.8
+    """A paragraph is cut in two here: what the other part of it counts is passed on."""
+    dated: float = 0.3
+    """Share of the query's years that the chunk holds."""
+    sourced: float = 0.7
+    """The query names the chunk's site."""
+    newest: float = 0.5
+    """The query asks for the newest: its year among those of the good chunks, 1 for the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,9 @@ class Query:
     weight: Mapping[str, float]
     """By stem."""
     names: frozenset[str]
+    years: frozenset[int]
+    sites: frozenset[str]
+    newest: bool
     size: int
 
     @property
@@ -85,12 +99,17 @@ def read(text: str, frequency: Mapping[str, int], size: int) -> Query:
     """`frequency`: in how many of `size` chunks each stem is."""
     weight = {word: _telling(n, size) for word, n in frequency.items()}
     asked = (" ".join(word for word in key.split() if word not in STOP) for key in names(text))
-    return Query(text, weight, frozenset(key for key in asked if key), size)
+    return Query(text, weight, frozenset(key for key in asked if key), years(text), sites(text), wants_newest(text), size)
 
 
 def _telling(held: int, size: int) -> float:
     """How much a word tells that so many of `size` chunks hold."""
     return math.log(1 + (max(size - held, 0) + 0.5) / (held + 0.5))
+
+
+def _ends(chunk: Chunk) -> bool:
+    """Whether the chunk ends with its paragraph."""
+    return chunk.text.endswith("\n")
 
 
 @dataclass(slots=True)
@@ -104,6 +123,8 @@ class _Seen:
     counts: Counter[str]
     own: float = 0.0
     """BM25; 1 if it held every word of the query once."""
+    alone: float = 0.0
+    """All that speaks for it by itself."""
 
     @property
     def padded(self) -> str:
@@ -162,20 +183,46 @@ class Ranking:
         for chunk, value in zip(read, about, strict=True):
             self._read[chunk.id] = max(self._read[chunk.id], good * value / best)
 
+    def parts(self) -> list[int]:
+        """Ids, to look up: chunks that a paragraph of the best may go on in, or come from. A segment's chunks follow one another."""
+        best = [one.chunk for one, _ in self._seeds]
+        return [*(one.id + 1 for one in best if not _ends(one)), *(one.id - 1 for one in best if one.n)]
+
     def ranked(self, rare: Mapping[str, Sequence[int]]) -> list[Ranked]:
         """Best first; equal ones in the order of the run. `rare`: the chunks that hold each rare name of `leads`."""
         weights, hops, shared = self._weights, self._hops(), self._shares(rare)
-        ranked = [
-            Ranked(one.chunk, self._alone(one) + weights.hop * hops[id] + weights.shared * shared[id] + weights.read * self._read[id])
+        scores = {
+            id: one.alone + weights.hop * hops[id] + weights.shared * shared[id] + weights.read * self._read[id]
             for id, one in self._weighed().items()
-        ]
+        }
+        for id, newness in self._newness(scores).items():
+            scores[id] += weights.newest * newness
+        ranked = [Ranked(self._seen[id].chunk, max(score, weights.beside * self._other_part(id, scores))) for id, score in scores.items()]
         return sorted(ranked, key=lambda item: (-item.score, item.chunk.place))
 
     def _best(self) -> list[tuple[_Seen, float]]:
         """The candidates that lead on to others, and how good each is, at most 1: one that holds little of the query leads nowhere far."""
-        goods = [(one, self._weights.words * one.own + self._weights.dense * one.dense) for one in self._weighed().values()]
-        goods = sorted(goods, key=lambda pair: (-pair[1], pair[0].chunk.place))[:SEEDS]
-        return [(one, good / max(goods[0][1], 1.0)) for one, good in goods]
+        best = sorted(self._weighed().values(), key=lambda one: (-one.alone, one.chunk.place))[:SEEDS]
+        return [(one, one.alone / max(best[0].alone, 1.0)) for one in best]
+
+    def _other_part(self, id: int, scores: Mapping[int, float]) -> float:
+        """The better score of the chunks that a paragraph of this one goes on in, or comes from."""
+        cuts = ((id - 1, id - 1, id), (id + 1, id, id + 1))
+        return max((scores[other] for other, first, second in cuts if other in scores and self._cut(first, second)), default=0.0)
+
+    def _cut(self, first: int, second: int) -> bool:
+        one, then = self._seen[first].chunk, self._seen[second].chunk
+        return one.segment == then.segment and not _ends(one)
+
+    def _newness(self, scores: Mapping[int, float]) -> dict[int, float]:
+        """Where the query asks for the newest. Only what is half as good as the best says which years are meant."""
+        if not self._query.newest:
+            return {}
+        least = _GOOD * max(scores.values(), default=0.0)
+        found = {id: years(f"{one.chunk.title} {one.chunk.text}") for id, one in self._seen.items() if scores[id] >= least}
+        dated = {id: max(held) for id, held in found.items() if held}
+        first, last = min(dated.values(), default=0), max(dated.values(), default=0)
+        return {id: (year - first) / (last - first) for id, year in dated.items()} if last > first else {}
 
     def _hops(self) -> dict[int, float]:
         """By chunk: how good the best seed is that mentions its title."""
@@ -219,6 +266,7 @@ class Ranking:
         scale = max(max((one.own for one in seen), default=0.0), _COVERED * self._query.total) or 1.0
         for one in seen:
             one.own /= scale
+            one.alone = self._alone(one)
         return self._seen
 
     def _alone(self, one: _Seen) -> float:
@@ -230,6 +278,8 @@ class Ranking:
         titled = bool(key) and not self._new(key)
         held = [name for name in query.names if f" {name} " in one.padded]
         named = sum(max(query.weight.get(stem(word), 0.0) for word in name.split()) for name in held) / query.total
-        return (
-            weights.words * one.own + weights.titled * titled + weights.title * of_title + weights.named * named + weights.dense * one.dense
-        )
+        # what is said in the same words is near in meaning too: it is not good twice
+        says = math.hypot(weights.words * one.own, weights.dense * one.dense)
+        dated = len(query.years & years(f"{one.chunk.title} {one.chunk.text}")) / len(query.years) if query.years else 0.0
+        told = weights.dated * dated + weights.sourced * is_of(one.chunk.url, query.sites)  # which of those that say it
+        return says + weights.titled * titled + weights.title * of_title + weights.named * named + min(says, 1.0) * told

@@ -1,0 +1,39 @@
+"""What a query says of where and when: a site, a year, the newest. Pure; words and meaning alike know little of either."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from .words import names, raw_words
+
+_YEAR = re.compile(r"(?<![\w.,-])(?:19|20)\d\d(?![\w-]|[.,]\d)")
+_HOST = re.compile(r"\b(?:[a-z0-9-]+\.)+[a-z]{2,}\b")
+_NEWEST = frozenset(("newest", "latest", "current", "currently", "recent", "recently"))
+_NO_NAME = frozenset(("blog", "data", "docs", "home", "info", "mail", "news", "open", "page", "site", "test", "wiki"))
+_LEAST_NAME = 3
+
+
+def years(text: str) -> frozenset[int]:
+    """Written out, of this century and the last: what came before is seldom when something was said."""
+    return frozenset(int(match) for match in _YEAR.findall(text))
+
+
+def wants_newest(query: str) -> bool:
+    return not _NEWEST.isdisjoint(raw_words(query))
+
+
+def sites(query: str) -> frozenset[str]:
+    """Hosts, and what may be a site's name: `harbourpost.example` as it stands, `Harbour Post` as `harbourpost`."""
+    named = {key.replace(" ", "") for key in names(query)} - _NO_NAME
+    hosts = {host.removeprefix("www.") for host in _HOST.findall(query.lower())}
+    return frozenset((*hosts, *(key for key in named if len(key) >= _LEAST_NAME)))
+
+
+def is_of(url: str, sites: frozenset[str]) -> bool:
+    """Whether a page is one of these sites'."""
+    if not sites or not url.startswith(("http://", "https://")):
+        return False
+    labels = (urlsplit(url).hostname or "").split(".")
+    hosts = {".".join(labels[n:]) for n in range(len(labels) - 1)}
+    return not sites.isdisjoint((*hosts, *labels[:-1]))
