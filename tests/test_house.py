@@ -90,6 +90,17 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_starts_without_what_it_does_not_need_yet() -> None:
+    """Half of what a start takes is imports: each of these would be waited for at every resume."""
+    code = (
+        "import sys, research_agent.commands, research_agent.models.chat, research_agent.tools.registry\n"
+        "late = {'openai', 'langchain_openai', 'anthropic', 'chromadb', 'numpy', 'trafilatura', 'pypdf', 'ddgs', 'research_agent.report'}\n"
+        "print(sorted(late & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_an_application_may_own_the_names_memory_and_graphs(tmp_path: Path) -> None:
     (tmp_path / "memory.py").write_text("MINE = True\n")
     (tmp_path / "graphs").mkdir()
