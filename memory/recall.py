@@ -24,6 +24,7 @@ THOUGHTS = 4
 FOLLOWED = (1.0, 0.7, 0.5)
 """What a thought counts, and those that came next: one question leads to the next."""
 _ASKED = 0.5
+_LEAST_ASKED = 0.2  # of a query's words, as they tell: a thought that holds one of them asked something else
 RARE = 10
 """A name held by more chunks than this leads nowhere."""
 _GOOD = 0.5
@@ -171,7 +172,7 @@ class Ranking:
             held = sum(self._query.weight[word] for word in one.counts)
             good[one.chunk.segment] = max(good[one.chunk.segment], held / total)
         best = sorted(good.items(), key=lambda pair: (-pair[1], pair[0]))[:THOUGHTS]
-        return [(segment, value) for segment, value in best if value >= _ASKED * best[0][1]]
+        return [(segment, value) for segment, value in best if value >= max(_ASKED * best[0][1], _LEAST_ASKED)]
 
     def follow(self, good: float, thought: Sequence[Chunk], read: Sequence[Chunk]) -> None:
         """What was read after a thought counts as much as the thought is `good`, and the more the more it is about what was thought."""

@@ -52,6 +52,22 @@ async def test_what_was_read_for_a_thought_is_recalled_with_what_the_thought_ask
     assert [passage.segment.step for passage in passages][:2] == [1, 2]
 
 
+async def test_a_thought_that_shares_one_word_with_the_query_does_not_bring_what_was_read_for_it(tmp_path: Path) -> None:
+    archive = Archive.open(tmp_path, run="r")
+    await archive.archive(
+        [
+            _thought(1, "How high did they build the dyke?"),
+            _read(1, "The dyke of Westerlee stands at the sea.", "Westerlee"),
+            *(_read(n, f"Ship {n} carried {n} tons of coal to the harbour.", f"Ship {n}") for n in range(3, 20)),
+            _read(20, "The Belmonte quarry delivered the blocks.", "A quarry"),
+        ]
+    )
+    passages = await archive.recall("How many stones did the Belmonte pit supply to build the mole?", budget_tokens=400)
+    await archive.close()
+    assert "dyke of Westerlee" not in "".join(passage.text for passage in passages)
+    assert 20 in [passage.segment.step for passage in passages]
+
+
 async def test_an_embedder_that_asks_otherwise_is_asked_so(tmp_path: Path) -> None:
     class Asking(HashingEmbedder):
         def embed_query(self, text: str) -> Any:
