@@ -28,6 +28,8 @@ CALLS_PER_TURN = 16
 """Parallel calls of one turn; a model that asks for more is told."""
 WRONG_CALLS, LAST_WRONG_CALL = 3, 9
 """So many in a row, and the model is shown how its tools are called; so many, and its sub-question is given up."""
+FITTINGS = 6
+"""Compactions, one after another, by which a prompt must come under the window."""
 OVERFLOWS = 5
 """Compactions that a host's overflow error may force before the run stops."""
 
@@ -186,14 +188,9 @@ class _Turn:
     async def take(self) -> Reply:
         marks = self._marks()
         if self.estimate > marks.high:
-            await self._compact(marks)
+            await self._compact(marks, self.worst / self.raw)
         for _ in range(OVERFLOWS):
-            if self.worst > marks.cap:
-                await self._compact(marks)
-            if self.worst > marks.cap:  # what is new in it is counted otherwise than what was known
-                await self._compact(marks)
-            if self.worst > marks.cap:
-                raise ModelCallError(f"the newest turn alone is over the window of {marks.cap} tokens", "overflow")
+            await self._fit(marks)
             try:
                 messages = window.assemble(self.head, self.turns, self._context.archive)
                 given = replace(purse(self._context, self.state, self.usage, "investigator"), calibration=self.estimate / self.raw)
@@ -214,7 +211,7 @@ class _Turn:
                 known = min(self._model.window_tokens, self.learned_window or 10**9)
                 self.learned_window = min(known, error.window_tokens or int(min(known, self.estimate) * 0.9))
                 marks = self._marks()
-                await self._compact(marks)
+                await self._compact(marks, self.worst / self.raw)
         raise ModelCallError("the host says the prompt is too long, whatever is left out of it", "overflow")
 
     def _marks(self) -> window.Marks:
@@ -234,9 +231,21 @@ class _Turn:
             return None
         return Summarizer(self._context, self._state, self._current, self._emit, self._flight, self.usage, self.summary, self.failures)
 
-    async def _compact(self, marks: window.Marks) -> None:
+    async def _fit(self, marks: window.Marks) -> None:
+        """Compacts until the prompt is under the cap, each time by more: what stays may be counted dearer than what left was."""
+        dearer = 1.0
+        for _ in range(FITTINGS):
+            if self.worst <= marks.cap:
+                return
+            dearer = max(self.worst / self.raw, dearer * self.worst / marks.cap)
+            await self._compact(marks, dearer)
+        if self.worst > marks.cap:
+            raise ModelCallError(f"the newest turn alone is over the window of {marks.cap} tokens", "overflow")
+
+    async def _compact(self, marks: window.Marks, dearer: float) -> None:
+        """`dearer`: so many times its plain estimate may the host count what stays."""
         before, count = self.estimate, len(self.turns)
-        marks, summarizer = marks.over(self.worst / self.raw), self._summarizer()
+        marks, summarizer = marks.over(dearer), self._summarizer()
         compacted = await compact(
             self._context, self._state, self.turns, self._current, fixed=self._fixed, marks=marks, summarize=summarizer
         )

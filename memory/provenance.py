@@ -10,8 +10,9 @@ from .words import names, raw_words
 _YEAR = re.compile(r"(?<![\w.,-])(?:19|20)\d\d(?![\w-]|[.,]\d)")
 _HOST = re.compile(r"\b(?:[a-z0-9-]+\.)+[a-z]{2,}\b")
 _NEWEST = frozenset(("newest", "latest", "current", "currently", "recent", "recently"))
-_NO_NAME = frozenset(("blog", "data", "docs", "home", "info", "mail", "news", "open", "page", "site", "test", "wiki"))
+_NO_NAME = frozenset(("blog", "data", "docs", "home", "info", "mail", "news", "open", "page", "site", "test", "wiki", "www"))
 _LEAST_NAME = 3
+_LOOKED_THROUGH = 2_000  # characters of a query: one that is all dots would be looked through for seconds
 
 
 def years(text: str) -> frozenset[int]:
@@ -26,7 +27,7 @@ def wants_newest(query: str) -> bool:
 def sites(query: str) -> frozenset[str]:
     """Hosts, and what may be a site's name: `harbourpost.example` as it stands, `Harbour Post` as `harbourpost`."""
     named = {key.replace(" ", "") for key in names(query)} - _NO_NAME
-    hosts = {host.removeprefix("www.") for host in _HOST.findall(query.lower())}
+    hosts = {host.removeprefix("www.") for host in _HOST.findall(query[:_LOOKED_THROUGH].lower())}
     return frozenset((*hosts, *(key for key in named if len(key) >= _LEAST_NAME)))
 
 
@@ -34,6 +35,9 @@ def is_of(url: str, sites: frozenset[str]) -> bool:
     """Whether a page is one of these sites'."""
     if not sites or not url.startswith(("http://", "https://")):
         return False
-    labels = (urlsplit(url).hostname or "").split(".")
+    try:
+        labels = (urlsplit(url).hostname or "").split(".")
+    except ValueError:  # a model's own idea of an address, or one that a secret was cut out of
+        return False
     hosts = {".".join(labels[n:]) for n in range(len(labels) - 1)}
     return not sites.isdisjoint((*hosts, *labels[:-1]))

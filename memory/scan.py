@@ -22,8 +22,8 @@ EXACT = 50_000
 """Vectors, that many are compared whole: 77 MB of 384 dimensions, 10 ms."""
 MOST_BYTES = 1_000_000_000
 """Of vectors in memory; with more, it is the index that is asked."""
-_SKETCHED = 96  # dimensions: of MiniLM's 384 they keep 72 % of the length
-_LOOKED_AT = 0.03  # of the vectors, those that the sketch puts first, are compared whole: 999 of 1,000 of the ten nearest are among them
+_SKETCHED = 96  # dimensions
+_LOOKED_AT = 0.03  # of the vectors, those that the sketch puts first, are compared whole (benchmarks/nearest.py: what is found so)
 _SAMPLE = 8_192  # vectors that a sketch's directions are taken from
 
 

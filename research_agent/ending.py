@@ -84,7 +84,7 @@ class Ending:
         """What ended it, in one line. Where nothing was opened yet (no `state`), the record keeps what it says of the work so far."""
         self.cut = True
         reason = self._redact(" ".join(self._reason(error).split()))[:700]
-        with suppress(OSError):  # a full disk, say: then the record still says `running`, which nobody is
+        with suppress(OSError, RunError):  # a full disk, say: then the record still says `running`, which nobody is
             self._teller.log({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
             if state is not None:
                 return self.ended(state, "failed", reason)

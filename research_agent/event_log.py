@@ -82,7 +82,7 @@ def events(path: Path) -> Iterator[Event]:
     """Those of a log, in their order. A line that a kill cut in its middle is left out."""
     if not path.is_file():
         return
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:  # the cut may be inside a letter
         for line in lines:
             with suppress(json.JSONDecodeError):
                 yield json.loads(line)

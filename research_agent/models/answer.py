@@ -59,6 +59,13 @@ class Answer:
         self._said: dict[Channel, list[str]] = {"answer": [], "thought": [], "leak": []}
 
     def feed(self, chunk: Mapping[str, Any]) -> None:
+        """Raises ModelCallError for a chunk of another shape than any host's."""
+        try:
+            self._feed(chunk)
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise self._failed(f"an answer that cannot be read ({type(error).__name__}: {error})", "empty") from error
+
+    def _feed(self, chunk: Mapping[str, Any]) -> None:
         self._model = chunk.get("model") or self._model
         self._read_usage(chunk.get("usage"))
         for choice in (chunk.get("choices") or [])[:1]:

@@ -68,6 +68,8 @@ class ReasoningChatModel(BaseChatModel):
         if self.row is None:
             self.row = lookup("openai", self.model)
         self.base_url = self.base_url or self.row.base_url
+        if urlsplit(self.base_url).scheme not in ("http", "https"):
+            raise ValueError(f"base_url {self.base_url!r}: not an http:// or https:// address")
         return self
 
     @property
@@ -81,7 +83,9 @@ class ReasoningChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
-        return {"model": self.model, "base_url": self.base_url, "temperature": self.temperature, "max_tokens": self.max_tokens}
+        """What an answer hangs on: a cache of answers keeps models apart by it."""
+        own = self.model_dump(include={"model", "base_url", "temperature", "max_tokens", "stop", "extra_body"})
+        return {**own, "row": {"provider": self.row.provider, "body": dict(self.row.body), "fixed": dict(self.row.fixed)}}
 
     @property
     def _host(self) -> str:
@@ -125,7 +129,8 @@ class ReasoningChatModel(BaseChatModel):
     def payload(self, messages: Sequence[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         """The request's body as it is sent."""
         own = {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop or self.stop}
-        return request.fit({**own, **(self.extra_body or {}), **kwargs}, messages, self.row, origin=self.origin)
+        more = {**(self.extra_body or {}), **(kwargs.pop("extra_body", None) or {})}
+        return request.fit({**own, **more, **kwargs}, messages, self.row, origin=self.origin)
 
     # Whole and streamed, sync and async: each only carries bytes between the host and `Answer`.
 
@@ -202,6 +207,8 @@ class ReasoningChatModel(BaseChatModel):
     def _request(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         key = self._secret()
+        if not (key.isascii() and key.isprintable()):  # its own error would hold the key
+            raise ModelCallError("the API key holds a character that no key has (a quote, a blank or a line end around it?)", "auth")
         headers = {
             "Content-Type": "application/json",
             "Accept": "text/event-stream, application/json",
@@ -219,10 +226,10 @@ class ReasoningChatModel(BaseChatModel):
         return payload, _Reader(self._answer(payload), self._host, self._secret(), self._learn)
 
     def _whole(self, payload: Mapping[str, Any], body: bytes, headers: Mapping[str, str]) -> ChatResult:
-        text = body.decode("utf-8", "replace")
+        text = body.decode("utf-8-sig", "replace")
         try:
             data = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             data = None
         if not isinstance(data, dict) or data.get("error") or not data.get("choices"):
             raise from_answer(200, text, host=self._host, secret=self._secret())
@@ -245,7 +252,8 @@ class ReasoningChatModel(BaseChatModel):
             self.row = replace(self.row, opens_in_thought=True)
 
     def _refused(self, response: httpx.Response, payload: Mapping[str, Any]) -> ModelCallError:
-        failure = from_answer(response.status_code, response.text, host=self._host, headers=response.headers, secret=self._secret())
+        body = response.content.decode("utf-8", "replace")  # whatever charset it says
+        failure = from_answer(response.status_code, body, host=self._host, headers=response.headers, secret=self._secret())
         learned = adapted(self.row, failure.reason) if failure.kind == "bad_request" else None
         if learned is None or not (payload.get("response_format") or learned.structured == self.row.structured):
             return failure
@@ -293,7 +301,7 @@ class _Reader:
             return
         try:
             chunk = json.loads(data)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             if "\n" in data:  # events without the empty line between them
                 for line in data.split("\n"):
                     self._read(line)

@@ -48,7 +48,10 @@ def choice(wanted: Any) -> Any:
 
 
 def _other(message: BaseMessage) -> Wire:
+    blocks = isinstance(message.content, list)  # they stay blocks: one may carry a mark for the host's cache
     wire = dict(convert_to_openai_messages(message))
+    if blocks and all(isinstance(block, str) or block.get("type") == "text" for block in message.content):
+        wire["content"] = [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]
     if isinstance(message, ToolMessage):
         wire.pop("name", None)  # its call has it
     return wire
