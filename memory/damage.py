@@ -40,6 +40,12 @@ def is_damage(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def is_passing(error: sqlite3.Error) -> bool:
+    """Whether another try may do: somebody else writes, or the disk is full."""
+    passing = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in passing
+
+
 def sound(path: Path) -> bool:
     """Whether a file that is there is a whole SQLite database. Raises sqlite3.Error for what is no damage."""
     if not path.is_file() or path.stat().st_size == 0:

@@ -155,7 +155,12 @@ class Ledger:
 
     def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._lock:
-            return self._db.execute(sql, values).fetchall()
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                if self._read_only and not damage.is_passing(error):  # a writer's is told by whoever ends the run
+                    raise ArchiveError(f"{self._told} is damaged ({error}): {self._rebuild} keeps what can be read") from error
+                raise
 
     def _one(self, sql: str, *values: Any) -> Any:
         rows = self._all(sql, *values)

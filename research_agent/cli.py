@@ -301,12 +301,14 @@ def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes",
     import asyncio
 
     from research_agent import runs
-
-    found = runs.find(id, out)
-    if not yes:
-        typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
+    from research_agent.history.listing import rows
     from research_agent.stores.forget import forget
 
+    found = runs.find(id, out)
+    if forks := [row.id for row in rows(found.folder.parent) if row.parent == found.id]:
+        typer.echo(f"forked from it, and keeping what it had read by then: {', '.join(forks)}")
+    if not yes:
+        typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
     removed = asyncio.run(forget(found))
     typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
 

@@ -143,10 +143,10 @@ def _sweep(out: Path) -> None:
 
 
 def find(name: str, out: Path) -> Run:
-    """A run by its id, the beginning of its id if only one begins so, or its folder."""
+    """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError."""
     for folder in (Path(name), out / name):
         if (folder / RECORD).is_file():
-            return Run(folder.resolve())
+            return _named(Run(folder.resolve()))
     begun = [run for run in runs(out) if run.id.startswith(name)]
     if len(begun) == 1:
         return begun[0]
@@ -155,6 +155,17 @@ def find(name: str, out: Path) -> Run:
     newest = ", ".join(run.id for run in reversed(begun[-NAMED:]))
     left = f" and {len(begun) - NAMED} older" if len(begun) > NAMED else ""
     raise RunError(f"{len(begun)} runs begin with {name!r} in {out}: {newest}{left}")
+
+
+def _named(run: Run) -> Run:
+    """All that a run keeps is kept under its id: by another name, it would seem to hold nothing."""
+    try:
+        id = run.read().get("id", run.id)
+    except RunError:  # a record that cannot be read is told by whoever needs it
+        return run
+    if id != run.id:
+        raise RunError(f"{run.folder}: this is run {id}, and a run is found by its folder's name: name it so again")
+    return run
 
 
 def runs(out: Path) -> list[Run]:

@@ -37,7 +37,7 @@ from research_agent.redact import Redactor
 from research_agent.runs import Run, now
 from research_agent.stores import places
 from research_agent.stores.checkpoints import open_checkpoints, thread_of
-from research_agent.stores.errors import RunError, StoreError
+from research_agent.stores.errors import StoreError
 from research_agent.stores.slot import Slot
 from research_agent.telling import Emit, Teller
 from research_agent.tools.registry import open_tools
@@ -91,8 +91,6 @@ class Session:
                 return self._ending.failed(error, record, {} if self._state is None and not resumed else self._state)
 
     def _begin(self, record: dict[str, Any], resumed: bool) -> None:
-        if record.get("id", self._run.id) != self._run.id:
-            raise RunError(f"{self._run.folder}: run {record['id']} is found by its folder's name: name it so again")
         model, config = self._config.model, self._config
         name = {"id": self._run.id, "folder": str(self._run.folder), "question": config.question}
         self._teller.emit({"type": "run", **name, "model": model.name or model.provider, "resumed": resumed})
@@ -120,6 +118,8 @@ class Session:
                 self._teller.warn(recorder.mended)
             how = "answer" if answer is not None else "state" if before else "question"
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
+            if resumed and not before and self._before.get("steps"):
+                self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
             self._state, self._teller.plan = before, before.get("plan", [])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from pydantic import SecretStr
 
 from research_agent.graphs.ports import RETRYABLE, ModelCallError
@@ -401,3 +403,79 @@ async def test_events_without_an_empty_line_between_them_are_read() -> None:
     ]
     answer = await replied(Reply(chunks=["\ndata: ".join([*pieces, "[DONE]"])]))
     assert answer.content == "Nine."
+
+
+@pytest.mark.parametrize("key", ["“d41d8cd98f00”", "abc\nrysecret", "ключ-d41d8cd98f00"])
+async def test_a_key_that_is_none_is_refused_and_stands_in_no_error(key: str) -> None:
+    with ScriptedHost([Reply(content="Nine.")]) as host:
+        chat = ReasoningChatModel(model="any", base_url=host.base_url, api_key=SecretStr(key))
+        with pytest.raises(ModelCallError) as refused:
+            await ask(chat)
+    error = refused.value
+    assert error.kind == "auth"
+    assert key.strip("“”")[:5] not in f"{error!r} {error.reason} {error.__context__!r} {error.__cause__!r}"
+    assert host.requests == []
+
+
+async def test_settings_of_a_call_and_of_the_model_are_fields_of_the_request() -> None:
+    with ScriptedHost([Reply(content="Nine.")] * 2) as host:
+        chat = ReasoningChatModel(
+            model="any", base_url=host.base_url, extra_body={"top_k": 5}, stop=["END"], default_headers={"X-Team": "a"}
+        )
+        await chat.bind(extra_body={"min_p": 0.1}).ainvoke("Q")
+        other = chat.model_copy(update={"extra_body": None})
+        await other.ainvoke("Q", stop=["HALT"])
+    first, second = host.requests
+    assert (first["top_k"], first["min_p"], first["stop"]) == (5, 0.1, ["END"])
+    assert "extra_body" not in first
+    assert ("top_k" in second, second["stop"]) == (False, ["HALT"])
+    assert chat._get_llm_string() != other._get_llm_string()  # what a cache of answers goes by
+
+
+async def test_blocks_of_text_stay_blocks_and_names_stay_names() -> None:
+    rules = SystemMessage([{"type": "text", "text": "rules", "cache_control": {"type": "ephemeral"}}])
+    with ScriptedHost([Reply(content="Nine.")]) as host:
+        await ask(model(host), [rules, HumanMessage("Q \ud800", name="ann")])
+    system, user = host.requests[0]["messages"]
+    assert system["content"] == [{"type": "text", "text": "rules", "cache_control": {"type": "ephemeral"}}]
+    assert (user["name"], user["content"]) == ("ann", "Q \ud800")
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [None]},
+        {"choices": [{"delta": {"tool_calls": [None]}}]},
+        {"choices": [{"delta": {"content": 5}}]},
+        {"choices": [{"delta": {}}], "usage": {"prompt_tokens": 3, "prompt_tokens_details": "x"}},
+        {"choices": [{"delta": {}}], "usage": {"prompt_tokens": float("nan")}},
+    ],
+)
+async def test_an_answer_of_another_shape_is_one_typed_error(chunk: Any) -> None:
+    error = await failure(Reply(chunks=[chunk, "[DONE]"]))
+    assert error.kind in RETRYABLE
+
+
+async def test_a_host_that_moved_is_followed_and_gets_no_key_elsewhere() -> None:
+    class Moved(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(307)
+            self.send_header("Location", f"{there.base_url}/chat/completions")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    with ScriptedHost([Reply(content="Nine.")]) as there, HTTPServer(("127.0.0.1", 0), Moved) as old:
+        threading.Thread(target=old.serve_forever, daemon=True).start()
+        chat = ReasoningChatModel(model="any", base_url=f"http://127.0.0.1:{old.server_address[1]}/v1", api_key=SecretStr(KEY))
+        assert (await ask(chat)).content == "Nine."
+        old.shutdown()
+
+
+def test_an_address_that_is_none_is_refused_at_once() -> None:
+    for address in ("host:8000/v1", "ftp://host/v1"):
+        with pytest.raises(ValueError, match="not an http:// or https:// address"):
+            ReasoningChatModel(model="any", base_url=address)

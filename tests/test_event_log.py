@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from research_agent.event_log import EventLog
+from research_agent.event_log import EventLog, events
 from research_agent.redact import MARK, Redactor
 
 
@@ -59,3 +59,16 @@ def test_a_line_cut_by_a_kill_does_not_swallow_the_next(tmp_path: Path) -> None:
     log.write({"type": "end"})
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["type"] for line in (lines[0], lines[2], lines[3])] == ["run", "run", "end"]
+
+
+def test_a_log_cut_at_any_byte_is_read_and_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    EventLog(path).write({"type": "warning", "text": "first"})
+    whole = path.read_bytes()
+    EventLog(path).write({"type": "warning", "text": "été 氷"})
+    after = path.read_bytes()
+    for end in range(len(whole), len(after)):
+        path.write_bytes(after[:end])
+        EventLog(path).write({"type": "warning", "text": "last"})
+        texts = [event["text"] for event in events(path)]
+        assert (texts[0], texts[-1]) == ("first", "last")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from research_agent import RunError, runs
-from research_agent.memory import Archive, Segment
+from research_agent.memory import Archive, ArchiveError, Segment
 from research_agent.memory.embedders import Choice
 from research_agent.memory_commands import export, import_, rebuild, search
 from research_agent.testing.embedder import HashingEmbedder
@@ -91,3 +91,28 @@ def test_a_damaged_file_is_one_line_and_makes_nothing(tmp_path: Path) -> None:
         f"research-agent: {tmp_path / 'm.jsonl'} is not an exported memory\n",
     )
     assert not (tmp_path / "new").exists()
+
+
+async def test_a_damaged_memory_is_one_line_to_whoever_searches_it(tmp_path: Path, embedders: None) -> None:
+    made = runs.create(tmp_path / "runs", "What of cars?", config={"memory": {"embedder": "none"}})
+    archive = Archive.open(made.folder, run=made.id)
+    text = "A car that was parked by the mill stood there for years. " * 40
+    await archive.archive([Segment(run=made.id, step=n, kind="observation", text=f"{n} {text}", trust="untrusted") for n in range(60)])
+    await archive.close()
+    path = made.folder / "ledger.sqlite"
+    whole, told = path.read_bytes(), list[str]()
+    for page in range(1, len(whole) // 4096, 7):
+        path.write_bytes(whole[: page * 4096] + b"\xa5" * 4096 + whole[(page + 1) * 4096 :])
+        try:
+            await search(made.id, tmp_path / "runs", "a car by the mill", 400, say=lambda text: None)
+        except ArchiveError as error:
+            told.append(str(error))
+    assert told
+    assert all(f"memory rebuild {made.id}` keeps what can be read" in line for line in told)
+
+
+async def test_a_folder_by_another_name_is_not_taken_for_an_empty_memory(run: runs.Run, tmp_path: Path) -> None:
+    other = run.folder.rename(run.folder.parent / "other")
+    for work in (search(str(other), tmp_path, "automobile", 300, say=lambda text: None), rebuild(str(other), tmp_path, "")):
+        with pytest.raises(RunError, match=rf"this is run {run.id}, and a run is found by its folder's name"):
+            await work

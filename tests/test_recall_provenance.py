@@ -50,10 +50,22 @@ async def test_a_site_that_is_named_by_host_or_by_name_comes_first(tmp_path: Pat
     assert (by_host.segment.step, by_name.segment.step) == (3, 2)
 
 
-async def test_a_site_or_a_year_brings_nothing_that_is_about_something_else(tmp_path: Path) -> None:
+async def test_what_is_about_the_thing_comes_before_what_is_only_of_its_site_and_year(tmp_path: Path) -> None:
     told = [_read(1, SAID.format(was="was", n=1)), _read(2, "Bakers of 2019 used rye.", "https://harbourpost.example/2")]
     passages = await _recalled(tmp_path, told, "the eel catch of the Wendel estuary in 2019, in the Harbour Post")
-    assert [passage.segment.step for passage in passages][:2] == [1, 2]
+    assert passages[0].segment.step == 1
+
+
+async def test_an_address_that_is_none_and_a_query_of_dots_are_no_site(tmp_path: Path) -> None:
+    told = [
+        _read(1, SAID.format(was="was", n=1), "http://[docs"),
+        _read(2, SAID.format(was="was", n=2), "https://[redacted]@wiki/x"),
+        _read(3, SAID.format(was="was", n=3), "https://www.harbour.example/"),
+    ]
+    passages = await _recalled(tmp_path, told, "What does the WWW say of the eel catch of the Wendel estuary, by Docs?")
+    assert {passage.segment.step for passage in passages} >= {1, 2, 3}
+    assert len({passage.score for passage in passages[:3]}) == 1
+    await _recalled(tmp_path / "dots", told, "a." * 20_000 + " eel catch")
 
 
 async def test_the_rest_of_a_paragraph_comes_with_the_part_that_answers(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from research_agent.runs import Run
+from research_agent.runs import Run, RunError
 
 STEM = "report"
 
@@ -16,4 +16,7 @@ def keep_earlier(run: Run) -> list[Path]:
     number = 1
     while any(run.folder.glob(f"{STEM}.{number}.*")):
         number += 1
-    return [Path(shutil.copy2(path, path.with_name(f"{STEM}.{number}{path.suffix}"))) for path in sorted(files)]
+    try:
+        return [Path(shutil.copy2(path, path.with_name(f"{STEM}.{number}{path.suffix}"))) for path in sorted(files)]
+    except OSError as error:
+        raise RunError(f"{run.folder}: its report cannot be kept, and is not written anew: {error.strerror or error}") from error

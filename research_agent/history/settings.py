@@ -33,6 +33,8 @@ def _put_model(mapping: dict[str, Any], text: str, role: str) -> None:
     provider, colon, name = text.partition(":")
     if not colon or provider not in PROVIDERS:
         provider, name = (text, "") if text in PROVIDERS else (str(old.get("provider", "extractive")), text)
+    if provider == "extractive" and name:
+        raise ConfigError(f"--model {text!r}: extractive has no models by name; allowed: extractive, PROVIDER:NAME")
     new: dict[str, Any] = {"provider": provider, **({"name": name} if name else {})}
     if provider == old.get("provider", "extractive"):
         new |= {key: old[key] for key in ("base_url", "api_key_env") if old.get(key) is not None}

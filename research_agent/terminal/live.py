@@ -155,6 +155,10 @@ def _told(record: Mapping[str, Any]) -> Iterable[str]:
     yield one_line(str(record["question"]))
     reason = f": {one_line(str(record['reason']))}" if record.get("reason") else ""
     yield f"{record['id']}  {record['status']}{reason}"
+    if record["status"] == "interrupted":
+        yield f"`research-agent resume {record['id']}` goes on"
+    if isinstance(parent := record.get("parent"), dict):
+        yield f"forked from {parent['id']} after its step {parent['step']}"
     if "tokens" in record:
         yield counts(record.get("steps", 0), record["tokens"], record.get("usd", 0.0), record.get("seconds", 0.0))
     for role, spent in (record.get("roles") or {}).items():

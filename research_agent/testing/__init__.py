@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .embedder import HashingEmbedder
-    from .host import Reply, ScriptedHost
+    from .host import Call, Reply, ScriptedHost
     from .scripted import ScriptedModel
     from .site import Page, Site
+    from .vendors import VendorHost
 
-__all__ = ["HashingEmbedder", "Page", "Reply", "ScriptedHost", "ScriptedModel", "Site"]
+__all__ = ["Call", "HashingEmbedder", "Page", "Reply", "ScriptedHost", "ScriptedModel", "Site", "VendorHost"]
 _HOMES = {
+    "Call": "host",
     "HashingEmbedder": "embedder",
     "Page": "site",
     "Reply": "host",
     "ScriptedHost": "host",
     "ScriptedModel": "scripted",
     "Site": "site",
+    "VendorHost": "vendors",
 }
 
 
