@@ -201,6 +201,26 @@ def test_every_prompt_of_any_investigation_keeps_the_invariants(script: list[Tur
     keeps_the_invariants(run)
 
 
+class FreeThoughts(Run):
+    """Its host counts a token for three bytes, and none for a thought: what stays in a prompt is dearer than what leaves it."""
+
+    def tokens(self, prompt: list[BaseMessage]) -> int:
+        said = [f"{message.content}{json.dumps(getattr(message, 'tool_calls', None) or '')}" for message in prompt]
+        return int(4 / 3 * self.schema_tokens + sum(5 + len(text.encode()) / 3 for text in said))
+
+
+def test_a_prompt_whose_dear_texts_stay_is_compacted_until_it_fits() -> None:
+    kinds = {"n": "note", "s": "scrape", "r": "recall"}
+    told = "s4000 s4000 s4000 800/s1500 800/n1500 3000/n300 n4000 3000/s1500 200/n4000 r300 s300 3000/s4000 800"
+    turns = [turn.split() for turn in told.split("/")]
+    script = [Turn(tuple((kinds[call[0]], int(call[1:])) for call in calls), int(thought)) for *calls, thought in turns]
+    run = FreeThoughts(script, 16_000, 0.15)
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run.act(Path(folder)))
+    assert not run.state["stopped"]
+    keeps_the_invariants(run)
+
+
 @settings(few, max_examples=6)
 @given(script=wild, window_tokens=st.sampled_from([5_000, 8_000, 16_000]), counts=st.sampled_from([0.7, 1.0, 1.4]))
 def test_no_turn_is_too_large_for_any_window(script: list[Turn], window_tokens: int, counts: float) -> None:
