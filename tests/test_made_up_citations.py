@@ -56,6 +56,7 @@ def test_lists_intervals_and_names_are_left_as_they_are(text: str) -> None:
         ("A power of 10[3] of them", "A power of `10[3]` of them"),
         ("A median of 5 years [3–8]", "A median of 5 years `[3–8]`"),
         ("- [3] is a prime", "- `[3]` is a prime"),
+        ("Bits [3] to [5] at 2 [1]-[2]", "Bits `[3]` to `[5]` at 2 `[1]`-`[2]`"),
         ("x \\[3\\] = 4", "x `[3]` = 4"),
     ],
 )
@@ -78,6 +79,7 @@ def test_what_may_mean_something_is_said_and_is_no_citation_of_ours(text: str, s
         ("It began in 2019[3]; it says “so”[4]", "It began in 2019; it says “so”", ["3", "4"]),
         ("Lost[3,4] by 40%[1-3]", "Lost by 40%", ["3", "4", "1-3"]),
         ("Lost [S100][5, 6] and [S200], [7].", "Lost [S100] and [S200],.", ["5", "6", "7"]),
+        ("Lost S100[3]", "Lost S100", ["3"]),
         ("See 【4†source】", "See", ["4"]),
     ],
 )

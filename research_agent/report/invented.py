@@ -23,27 +23,36 @@ _FOUND = re.compile(
 _NUMBERS = re.compile(r"\d+(?:\s*[–-]\s*\d+)?")
 _CERTAIN = re.compile(r"[†^]|\]\((?:https?:|#)")
 _HANDLE = r"(?:S\d{3,9}|[0-9a-f]{24})"
-_OURS = re.compile(rf"(?<![A-Za-z0-9]){_HANDLE}\\?[\])】]?(?P<joint>[^\]\[】【)(A-Z0-9\n]{{0,6}})$")
+_OURS = re.compile(rf"(?<![A-Za-z0-9]){_HANDLE}(?:\\?[\])】](?P<joint>[^\]\[】【)(A-Z0-9\n]{{0,6}}))?$")
 _JOINT = re.compile(r"[ \t]?(?:[,;]|,?[ \t]?and\b)?[ \t]?")
 _OURS_FOLLOW = re.compile(rf"\\?[\[【(]{_HANDLE}")
 _LINE_START = re.compile(r"(?:^|\n)[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?$")
-_OPERATOR = re.compile(r"\.\w|[ \t]*[=+/×<>^∪∩]|[ \t][*−–-][ \t]")
+_OPERATOR = re.compile(r"\.\w|[ \t]*[=+/×<>^∪∩]|[ \t][*−–-][ \t]|(?:[−–-]|[ \t]to[ \t])\[")
 _NAME = re.compile(r"(?<![\w.])[^\W_][\w.]*(?:\[\w{1,20}\]|\([\w, ]{0,20}\))*$")
 _WORD = re.compile(r"[\w'’]+$")
 _ACRONYM = re.compile(r"[A-Z]{2,}\d{0,2}")
 _PROSE = re.compile(r"[^\W\d_]{3,}")
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _THINGS = frozenset(
-    "list lists set sets array arrays arr args argv tuple tuples dict vec vector vectors matrix matrices tensor row rows col cols column "
-    "columns idx index element elements item items nums seq sequence stack queue slice interval intervals range ranges iqr domain ci cis "
-    "score scores scale value values point points pair pairs key keys limit limits bound bounds input output sum step steps level levels "
-    "stage option options line lines figure table page pages chapter equation type grade".split()
+    re.findall(
+        r"\w+",
+        "list lists set sets array arrays arr args argv tuple tuples dict vec vector vectors matrix matrices tensor row rows col cols "
+        "column columns idx index element elements item items nums seq sequence stack queue slice interval intervals range ranges iqr "
+        "domain ci cis score scores scale value values point points pair pairs key keys limit limits bound bounds input output sum step "
+        "steps level levels stage option options line lines figure table page pages chapter equation type grade position positions bit "
+        "bits byte bytes register registers channel slot field fields param params offset data verse psalm rule section article clause "
+        "part",
+    )
 )
 """What a bracketed number is a value or a place of: `the list [3, 8]`, `CI [3, 8]`, `step [2]`."""
 _OPEN = frozenset(
-    "a an the and or but nor not if than that this these those to of in on at by for from with without into onto over under about between "
-    "through via per as is are was were be been being has have had like see cf namely only either both equals equal contains contain "
-    "returns return gives give yields yield prints print outputs holds becomes means includes include choose pick enter type press".split()
+    re.findall(
+        r"\w+",
+        "a an the and or but nor not if than that this these those to of in on at by for from with without into onto over under about "
+        "between through via per as is are was were be been being has have had like see cf namely only either both equals equal "
+        "contains contain returns return gives give yields yield prints print outputs holds becomes means includes include choose pick "
+        "enter type press",
+    )
 )
 """Words that what follows belongs to: without it the sentence would say something else, or nothing."""
 _YEARS = range(1000, 2200)
@@ -123,7 +132,7 @@ def _fate(match: re.Match[str], since_struck: str | None) -> _Fate:
 def _is_one_more(before: str, since_struck: str | None, *, several: bool) -> bool:
     """Whether it goes on after a citation: `[S100][3]`, `[S100] and [3]`."""
     ours = _OURS.search(before)
-    joint = ours["joint"] if ours else since_struck
+    joint = (ours["joint"] or "") if ours else since_struck
     return joint is not None and (not joint.strip() if several else _JOINT.fullmatch(joint) is not None)
 
 
