@@ -152,5 +152,5 @@ def test_the_time_grows_with_the_text(unit: str) -> None:
 def test_a_long_blank_does_not_hold_up_a_report() -> None:
     began = time.perf_counter()
     report = written(draft(f"Cold{' ' * 50_000}costs [S100]."))
-    assert time.perf_counter() - began < 5  # quadratic, it took 50 s
+    assert time.perf_counter() - began < 5  # a third of it took 30 s when blanks were read from each of them on
     assert OURS.findall(report.html) == ["1"]
