@@ -58,6 +58,11 @@ def written(the_draft: Mapping[str, Any] | None = DRAFT, *segments: Segment, **m
     return build(Investigation(draft=the_draft, **{**fields, **more}))
 
 
+def without_marks(markdown: str) -> str:
+    """Without escapes, and without the code that a number is set apart as."""
+    return markdown.replace("\\", "").replace("`", "")
+
+
 def rendered(markdown: str) -> str:
     """As a viewer that lets everything through would show it."""
     return str(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
@@ -142,7 +147,7 @@ def test_a_citation_of_nothing_is_struck_out_and_told() -> None:
     ("text", "shown", "struck"),
     [
         ("Much is lost [12]. All of it [S100].", "Much is lost. All of it [1].", ["12"]),
-        ("Much is lost[3][4], all of it [5, 6] [S100].", "Much is lost, all of it [1].", ["3", "4", "5", "6"]),
+        ("Much is lost[3][4], all of it [5, 6] [S100].", "Much is lost, all of it `[5, 6]` [1].", ["3", "4"]),
         ("Lost 40%[1-3] and more [^2] [S100].", "Lost 40% and more [1].", ["1-3", "2"]),
         ("Lost 【4†source】 [7](http://evil.example/) \\[8\\] [S100].", "Lost [1].", ["4", "7", "8"]),
         ("Lost [S100, 12].", "Lost [1].", ["12"]),
@@ -176,8 +181,7 @@ def test_a_number_that_the_writer_made_up_is_no_citation(text: str, shown: str, 
 def test_brackets_of_code_quotations_years_and_names_stay(text: str) -> None:
     report = written(draft(f"{text} [S100]."))
     assert report.struck == ()
-    plain = report.markdown.replace("\\", "")
-    assert text in plain
+    assert without_marks(text) in without_marks(report.markdown)
 
 
 def test_a_number_made_up_in_a_claim_is_none_of_ours_where_no_report_was_written() -> None:

@@ -22,7 +22,7 @@ WEAK = 0.3
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_NAME = re.compile(r"(?:[A-Z][\w’'-]+)(?:\s+(?:of|the|de|von|van|&)?\s*[A-Z][\w’'-]+)*")
+_NAME = re.compile(r"(?:[A-Z][\w’'-]+)(?:\s+(?:(?:of|the|de|von|van|&)\s*)?[A-Z][\w’'-]+)*")
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _MARKUP = re.compile(r"^[\s>*_#|+-]+|\*\*|__|`")
 _STOP = frozenset(

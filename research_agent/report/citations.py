@@ -14,9 +14,9 @@ ANCHOR = re.compile("\ue002([0-9]+)\ue003")
 """Where a source stands in the list."""
 
 _HANDLE = re.compile(r"(?<![A-Za-z0-9])(?:S[0-9]{3,9}|[0-9a-f]{24})(?![A-Za-z0-9])")
-_BRACKET = re.compile(r"(?P<space>[ \t]*)\\?[\[【](?P<inside>[^\[\]【】\n]{1,400}?)\\?[\]】](?P<link>\([^()\s]{0,500}\))?")
+_BRACKET = re.compile(r"(?P<space>(?<![ \t])[ \t]*)\\?[\[【](?P<inside>[^\[\]【】\n]{1,400}?)\\?[\]】](?P<link>\([^()\s]{0,500}\))?")
 _LOOSE = re.compile(
-    rf"(?P<space>[ \t]*)(?:\((?P<inside>\s*{_HANDLE.pattern}(?:[\s,;]+{_HANDLE.pattern})*\s*)\)|(?P<bare>{_HANDLE.pattern}))"
+    rf"(?P<space>(?<![ \t])[ \t]*)(?:\((?P<inside>\s*{_HANDLE.pattern}(?:[\s,;]+{_HANDLE.pattern})*\s*)\)|(?P<bare>{_HANDLE.pattern}))"
 )
 _NUMBER = re.compile(r"(?<![\w.])\d{1,4}(?![\w.])")
 """Beside a handle, it is as little a citation as alone (invented.py)."""
@@ -38,7 +38,7 @@ def places(text: str) -> list[int]:
 
 def bare(text: str) -> str:
     """A text without its citations."""
-    return re.sub(rf"[ \t]*{TOKEN.pattern}", "", text)
+    return re.sub(rf"(?<![ \t])[ \t]*{TOKEN.pattern}", "", text)
 
 
 @dataclass

@@ -37,7 +37,7 @@ def render(markdown: str, title: str, number_of: Mapping[int, int], show: Callab
     from markdown_it import MarkdownIt
 
     body = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
-    body = re.sub(r"[ \t]+(?=\ue000)", "", body)  # a raised number stands close to its word
+    body = re.sub(r"(?<![ \t])[ \t]+(?=\ue000)", "", body)  # a raised number stands close to its word
     body = numbered(body, number_of, lambda n: f'<sup class="cite"><a href="#source-{n}" title="Source {n}">{n}</a></sup>')
     body = ANCHOR.sub(r'<span class="anchor" id="source-\1"></span>', body)
     body = body.replace('<a href="http', '<a rel="noopener noreferrer nofollow" href="http')

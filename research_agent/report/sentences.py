@@ -10,7 +10,8 @@ from research_agent.report.citations import TOKEN
 FENCE = re.compile(r"^[ \t]*(```+|~~~+).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _CITED = rf"(?:[ \t]*{TOKEN.pattern})*"
 _END = re.compile(
-    rf"[.!?…][\"'”’»)\]*_]*{_CITED}(?=\s|$)|[。！？][”」』）]*{_CITED}|{_CITED}[ \t]*\n(?=\s*\n|[ \t]*(?:[-*+>|#]|\d+[.)])[ \t|]?)"
+    rf"[.!?…][\"'”’»)\]*_]*{_CITED}(?=\s|$)|"
+    rf"[。！？][”」』）]*{_CITED}|(?<![ \t]){_CITED}[ \t]*\n(?=[ \t]*\n|[ \t]*(?:[-*+>|#]|\d+[.)])[ \t|]?)"
 )
 _HEAD = re.compile(r"\*\*[^*\n]+\*\*:?$|#{1,6}\s[^\n]*$|\|[-|:\s]+$")
 _NO_END = re.compile(
