@@ -189,23 +189,29 @@ async def _smaller(turns: Sequence[TurnRef], context: Context, current: SubQuest
     """
     archive = context.archive
     messages = [load(turn["ref"], archive) for turn in turns]
+    made = smaller(messages, current["question"], budget)
+    if not made:
+        return []
+    refs, bodies = [], []
+    for turn, before, message in zip(turns, messages, made, strict=True):
+        same = message is before
+        ref, body = written(message, step=turn["step"], opens=turn["opens"], segments=turn["segments"] if same else ())
+        refs.append(turn if same else ref)
+        bodies.append(body)
+    await archive.archive([], bodies=bodies)
+    return refs
+
+
+def smaller(messages: Sequence[BaseMessage], query: str, budget: int) -> list[BaseMessage]:
+    """A turn, its results cut to what serves a query; empty where that is not enough."""
     said = [_less_thought(message, budget // 3) for message in messages if not isinstance(message, ToolMessage)]
     results = [message for message in messages if isinstance(message, ToolMessage)]
     left = budget - sum(map(message_tokens, said))
     if left < LEAST_RESULT_TOKENS * len(results):
         return []
     shares = _shares([message_tokens(message) for message in results], left)
-    smaller: list[BaseMessage] = [*said, *(_cut(message, share, current) for message, share in zip(results, shares, strict=True))]
-    refs, bodies = [], []
-    for turn, before, message in zip(turns, messages, smaller, strict=True):
-        same = message is before
-        ref, body = written(message, step=turn["step"], opens=turn["opens"], segments=turn["segments"] if same else ())
-        refs.append(turn if same else ref)
-        bodies.append(body)
-    if sum(ref["tokens"] for ref in refs) > budget:
-        return []
-    await archive.archive([], bodies=bodies)
-    return refs
+    made = [*said, *(_cut(message, share, query) for message, share in zip(results, shares, strict=True))]
+    return made if sum(map(message_tokens, made)) <= budget else []
 
 
 def _less_thought(message: BaseMessage, budget: int) -> BaseMessage:
@@ -229,8 +235,8 @@ def _shares(sizes: Sequence[int], total: int) -> list[int]:
     return shares
 
 
-def _cut(message: ToolMessage, budget: int, current: SubQuestion) -> ToolMessage:
+def _cut(message: ToolMessage, budget: int, query: str) -> ToolMessage:
     if message_tokens(message) <= budget:
         return message
-    text = cut(str(message.content), lambda text, tokens: best_passages(text, current["question"], tokens).text, budget - 8)
+    text = cut(str(message.content), lambda text, tokens: best_passages(text, query, tokens).text, budget - 8)
     return message.model_copy(update={"content": text})

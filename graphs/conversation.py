@@ -8,18 +8,30 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from research_agent.memory import Archive, Segment, estimate_tokens
 
 from . import prompts
 from .calls import reasoning_of
-from .compaction import needed
+from .compaction import needed, smaller
 from .observation import Shown, render
 from .state import TurnRef
-from .window import HANDLES, RECALL_TOKENS, Marks, evict, handles, message_tokens, read_before, shown
+from .window import (
+    HANDLE_TOKENS,
+    HANDLES,
+    RECALL_TOKENS,
+    Marks,
+    evict,
+    handles,
+    live_segments,
+    message_tokens,
+    newest_tokens,
+    read_before,
+    shown,
+)
 
 MEMORY = "trace_memory"
 """In the `additional_kwargs` of the memory block (`block`), and of a tool's result that was archived: shown `whole`, or `clipped`."""
@@ -128,12 +140,13 @@ def observation(message: ToolMessage, step: int, archive: Archive, trace: Trace,
     if known := archive.get(message.additional_kwargs.get(SEGMENT, "")):
         return known
     text, thread = str(message.text), f"{trace['conversation']} {message.tool_call_id}"
+    step, ordinal = archive.free_place(step, thread, text)
     return Segment(
         run=archive.run,
         thread=thread,
         step=step,
         kind="observation",
-        ordinal=archive.free_ordinal(step, thread, text),
+        ordinal=ordinal,
         text=text,
         trust="untrusted",
         tool=message.name or "tool",
@@ -165,36 +178,81 @@ def refs(items: Sequence[Placed], archive: Archive, trace: Trace) -> list[TurnRe
 class Compacted:
     messages: list[AnyMessage]
     gone: frozenset[str]
-    """Ids of messages that left."""
-    block: HumanMessage
-    """What stands for them, under the id of the block before it, or of the first that left: it takes its place in the state."""
+    """Ids of messages that left. The block has the id of the one before it, or of the first that left: its place in the state."""
+    changed: frozenset[str]
+    """Ids of messages that are other than they were: the block, and what was cut."""
 
 
 async def compacted(
     messages: Sequence[AnyMessage], own: frozenset[str], trace: Trace, archive: Archive, *, fixed: int, marks: Marks
 ) -> Compacted | None:
-    """What was asked first and last stays, verbatim, as do rules and what is not the conversation's `own`; nothing that leaves is lost."""
+    """What was asked first and last stays, verbatim, as do rules and what is not the conversation's `own`; nothing that leaves is lost.
+
+    A newest turn that is too large by itself is cut where it can be, and leaves like the others where it cannot.
+    """
     talk = [message for message in messages if str(message.id) in own and not is_block(message)]
     asked = [message for message in talk if isinstance(message, HumanMessage)]
     rules = [message for message in talk if isinstance(message, SystemMessage)]
     pinned = {str(message.id) for message in (*rules, *asked[:1], *asked[-1:])}
     items = [item for item in placed(talk, trace) if str(item.message.id) not in pinned]
+    before = [message for message in messages if is_block(message)]
     staying = [message for message in messages if str(message.id) in pinned or (str(message.id) not in own and not is_block(message))]
-    recall_tokens = min(RECALL_TOKENS, marks.cap // 8)
-    spoken_for = fixed + sum(map(message_tokens, staying)) + recall_tokens + 20 * HANDLES
-    turns = refs(items, archive, trace)
-    left, kept = evict(turns, keep_tokens=max(0, marks.low - spoken_for), hard_tokens=max(0, marks.cap - spoken_for))
-    if not left:
+    room = marks.cap - fixed - sum(map(message_tokens, staying))
+    turns, topic, recall_tokens = refs(items, archive, trace), _topic(asked, items), min(RECALL_TOKENS, marks.cap // 8)
+    memory = min(recall_tokens + HANDLE_TOKENS * HANDLES, max(room // 3, room - newest_tokens(turns)))
+    left, kept = evict(turns, keep_tokens=max(0, marks.low - marks.cap + room - memory), hard_tokens=max(0, room - memory))
+    size = sum(turn["tokens"] for turn in kept)
+    if not left and size + sum(map(message_tokens, before)) <= room:
         return None
-    live, gone = frozenset(segment for turn in kept for segment in turn["segments"]), frozenset(turn["ref"] for turn in left)
-    passages = await archive.recall(
-        _topic(asked, items), budget_tokens=recall_tokens, kinds=("observation", "finding", "answer"), exclude=live
-    )
-    recalled = render(shown(passage.segment, passage.text) for passage in passages)
-    text = prompts.earlier([handles(read_before(archive, live)), recalled])
-    id = next((str(message.id) for message in messages if is_block(message)), left[0]["ref"])
-    block = HumanMessage(text, id=id, additional_kwargs={MEMORY: "block"})
-    return Compacted(_with_block(messages, gone, block), gone, block)
+    less = _less(items[len(left) :], archive, trace, topic, room - memory) if size > room - memory else {}
+    if size > room - memory:
+        left, kept, size = (left, kept, room - memory) if less else (turns, [], 0)
+    gone, changed = frozenset(turn["ref"] for turn in left), frozenset(less)
+    made: list[AnyMessage] = [less.get(str(message.id), message) for message in messages]
+    if left or before:
+        text = await _remembered(archive, topic, live_segments(kept), recall_tokens, room - size)
+        id = str(before[0].id) if before else left[0]["ref"]
+        made = _with_block(made, gone, HumanMessage(text, id=id, additional_kwargs={MEMORY: "block"}))
+        changed |= {id}
+    return Compacted(made, gone, changed)
+
+
+async def _remembered(archive: Archive, topic: str, live: frozenset[str], recall_tokens: int, limit: int) -> str:
+    """What the block says, in less than `limit` tokens: where there is no room for all, what serves least goes first."""
+    lines = read_before(archive, live)
+    found = await archive.recall(topic, budget_tokens=recall_tokens, kinds=("observation", "finding", "answer"), exclude=live)
+    passages = list(found)
+    while True:
+        text = prompts.earlier([handles(lines), render(shown(passage.segment, passage.text) for passage in passages)])
+        if message_tokens(HumanMessage(text)) <= limit or not (passages or lines):
+            return text
+        if passages:
+            passages.remove(min(passages, key=lambda passage: passage.score))
+        else:
+            lines = lines[len(lines) // 2 + 1 :]
+
+
+def _less(turn: Sequence[Placed], archive: Archive, trace: Trace, topic: str, budget: int) -> dict[str, Any]:
+    """Of a turn that is too large, what was cut, by its id; empty where that is not enough. Of a result's blocks, text is left."""
+    whole = [_document(item, archive, trace) for item in turn]
+    made, cut = smaller(whole, topic, budget), dict[str, Any]()
+    for item, before, after in zip(turn, whole, made, strict=True) if made else ():
+        if after is not before or (isinstance(before, ToolMessage) and not isinstance(item.message.content, str)):
+            kwargs = {**after.additional_kwargs, MEMORY: "clipped"}
+            cut[str(item.message.id)] = after.model_copy(update={"additional_kwargs": kwargs})
+    return cut
+
+
+def _document(item: Placed, archive: Archive, trace: Trace) -> BaseMessage:
+    """A tool's result under its handle: what is cut of it can be asked for."""
+    message = item.message
+    if not isinstance(message, ToolMessage) or message.name == RECALL or message.additional_kwargs.get(MEMORY) == "clipped":
+        return message
+    known = archive.get(observation(message, item.step, archive, trace, "").id)
+    if known is None:
+        return message.model_copy(update={"content": str(message.text)})
+    kwargs = {**message.additional_kwargs, SEGMENT: known.id}
+    return message.model_copy(update={"content": clipped(known, known.text, 0), "additional_kwargs": kwargs})
 
 
 def _with_block(messages: Sequence[AnyMessage], gone: frozenset[str], block: HumanMessage) -> list[AnyMessage]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, cast
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 try:
@@ -46,7 +47,6 @@ from .conversation import (
     clipped,
     compacted,
     estimated,
-    is_block,
     numbered,
     observation,
     placed,
@@ -77,6 +77,8 @@ class _Turn:
     own: frozenset[str]
     """Ids of the conversation's messages: those that other middleware adds to a request are none of it, and stay as they are."""
     gone: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
+    """As `Compacted` says, over all compactions of this call."""
     overflows: int = 0
 
     @property
@@ -101,6 +103,9 @@ class _Turn:
 
 class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
     """`memory` is a folder, in which each thread (`thread_id`) gets an archive of its own; or an Archive, shared by all that use it.
+
+    An Archive given to several threads is one memory: what one thread read, another recalls. Users who must not know of each other need
+    a folder.
 
     `window_tokens`: as the model's profile says, unless given. `prices` decide when it is compacted. `clip_tokens`: what a tool's result
     may put into the prompt, None for all of it. Put it last among the middleware: it must see the messages as they are sent.
@@ -203,7 +208,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         if made is None:
             return turn
         turn = replace(turn.learned({**turn.measured, "raw": 0, "reported": 0}), gone=turn.gone | made.gone)
-        turn = replace(turn, request=turn.request.override(messages=made.messages))
+        turn = replace(turn, changed=turn.changed - made.gone | made.changed, request=turn.request.override(messages=made.messages))
         turn.memory.live = window.live_segments(refs(turn.talk, turn.memory.archive, turn.trace))
         return turn
 
@@ -236,11 +241,10 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         talk = [*(message for message in turn.request.messages if str(message.id) in turn.own), *result]
         await self._archive(turn.memory, placed(talk, trace), trace)
         update: dict[str, Any] = {"trace_memory": trace}
-        if turn.gone:
+        if turn.gone or turn.changed:
             # The block is told under the id of a message that was there: no stream of messages shows it as a new one.
-            blocks = [message for message in turn.request.messages if is_block(message)]
-            left = sorted(turn.gone - {str(block.id) for block in blocks})
-            update["messages"] = [*(RemoveMessage(id=id) for id in left), *blocks, *result]
+            changed = [message for message in turn.request.messages if str(message.id) in turn.changed]
+            update["messages"] = [*(RemoveMessage(id=id) for id in sorted(turn.gone - turn.changed)), *changed, *result]
         return ExtendedModelResponse(replace(response, result=result), Command(update=update))
 
     # -- the tools
@@ -275,7 +279,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
             return result
         memory, args = self._memories.current(), request.tool_call["args"]
         step = next((item.step for item in placed([*messages, result], numbered(messages, trace))[-1:]), trace["steps"])
-        url = next((value for value in args.values() if isinstance(value, str) and value.startswith(("http://", "https://"))), "")
+        url = next((url for value in args.values() if isinstance(value, str) and (url := _address(value))), "")
         asked = called(request.tool_call["name"], args)
         segment = self._clean(observation(result, step, memory.archive, trace, _time(), asked, url))
         await memory.archive.archive([segment])
@@ -303,7 +307,8 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         return message.model_copy(update={"content": clean})
 
     def _clean(self, segment: Segment) -> Segment:
-        return replace(segment, text=self._redact(segment.text), title=self._redact(segment.title), url=self._redact(segment.url))
+        url = _address(self._redact(segment.url))
+        return replace(segment, text=self._redact(segment.text), title=self._redact(segment.title), url=url)
 
     # -- the memory
 
@@ -325,6 +330,15 @@ def _time() -> str:
 
 def _as_it_is(text: str) -> str:
     return text
+
+
+def _address(text: str) -> str:
+    """A web address as it is; empty for what is none, or none any more: a redactor may have cut it."""
+    try:
+        urlsplit(text)
+    except ValueError:
+        return ""
+    return text if text.startswith(("http://", "https://")) else ""
 
 
 def _named(message: Any) -> Any:

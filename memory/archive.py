@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,8 @@ Changed = Literal["rebuild", "refuse"]
 """What becomes of the vectors of another embedder than the one that is there now."""
 _CANDIDATES = 60
 _WEIGHTS = Weights()
+_PROMISES = 1_000
+"""Places kept for observations that are not archived yet; of more than these the oldest are given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,22 +216,35 @@ class Archive:
         found = self._ledger.get(id_or_handle)
         return found if found and found.run == self.run else None
 
-    def free_ordinal(self, step: int, thread: str, text: str) -> int:
-        """Of an observation of that step: the one under which this text of this thread is archived already, else one that is nobody's.
+    def free_place(self, step: int, thread: str, text: str) -> tuple[int, int]:
+        """Step and ordinal of an observation: where this text of this thread is archived already, else a place that is nobody's.
 
-        It is kept for whoever asked: others may be about to archive theirs. Raises ValueError where a step has no more.
+        It is kept for whoever asked: others may be about to archive theirs. Where many conversations have filled a step, it is a later one.
         """
         with self._promising:
-            for ordinal in range(MAX_ORDINALS):
-                known, promised = self._ledger.by_handle(self.run, step, ordinal), self._promised.get((step, ordinal))
-                if known is not None:
-                    self._promised.pop((step, ordinal), None)
-                    if (known.thread, known.text) == (thread, text):
-                        return ordinal
-                elif promised in (None, (thread, content_hash(text))):
-                    self._promised[step, ordinal] = (thread, content_hash(text))
-                    return ordinal
-        raise ValueError(f"step {step} has {MAX_ORDINALS} observations: there is no handle for another")
+            while (ordinal := self._free_ordinal(step, thread, text)) is None:
+                step += 1
+            if len(self._promised) > _PROMISES:
+                waiting = [place for place in self._promised if self._ledger.by_handle(self.run, *place) is None]
+                self._promised = {place: self._promised[place] for place in waiting[-_PROMISES // 2 :]}
+            return step, ordinal
+
+    def _free_ordinal(self, step: int, thread: str, text: str) -> int | None:
+        mine, base = (thread, content_hash(text)), Segment(run=self.run, thread=thread, step=step, kind="observation", text="", trust="own")
+        promised = [self._promised.get((step, ordinal)) for ordinal in range(MAX_ORDINALS)]
+        if mine in promised:
+            return promised.index(mine)
+        unsaid = [ordinal for ordinal, who in enumerate(promised) if who is None]
+        if unsaid and self._ledger.by_handle(self.run, step, MAX_ORDINALS - 1):  # full: its own is found by id, without reading the others
+            own = ((ordinal, self._ledger.get(replace(base, ordinal=ordinal).id)) for ordinal in unsaid)
+            return next((ordinal for ordinal, known in own if known and known.text == text), None)
+        for ordinal in unsaid:
+            known = self._ledger.by_handle(self.run, step, ordinal)
+            if known is None:
+                self._promised[step, ordinal] = mine
+            if known is None or (known.thread, known.text) == (thread, text):
+                return ordinal
+        return None
 
     def find(self, *, kind: Kind, url: str = "", args_hash: str = "", newest: int = 0) -> list[Segment]:
         """Segments of a kind, in the order of the run; only so many of the newest, if a number is given."""
