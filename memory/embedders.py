@@ -10,7 +10,8 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -139,6 +140,20 @@ def unit(vectors: Any) -> NDArray[np.float32]:
     return divided
 
 
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Its library would draw one into the middle of what a program tells."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 class SentenceTransformers:
     """A model by its hub name or path. Loaded at the first text; `load` says at once whether it can be."""
 
@@ -164,7 +179,8 @@ class SentenceTransformers:
                 try:
                     from sentence_transformers import SentenceTransformer
 
-                    self._model = SentenceTransformer(self._name, local_files_only=not download)
+                    with _no_bar():
+                        self._model = SentenceTransformer(self._name, local_files_only=not download)
                 except (ImportError, OSError, ValueError, RuntimeError) as error:
                     reason = str(error).strip().splitlines() or [type(error).__name__]
                     raise EmbeddingFailed(f"{self.identity} cannot be loaded: {reason[0]}") from error
