@@ -7,7 +7,7 @@ for its host may bill it all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -110,10 +110,10 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:
     """Every string in a JSON value redacted; signed blocks of a provider stay as they are, or it refuses them."""
     if isinstance(value, str):
         return redact(value)
-    if isinstance(value, list):
+    if isinstance(value, Mapping):
+        return dict(value) if "signature" in value else {key: redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, list | tuple):
         return [redacted(item, redact) for item in value]
-    if isinstance(value, dict):
-        return value if "signature" in value else {key: redacted(item, redact) for key, item in value.items()}
     return value
 
 

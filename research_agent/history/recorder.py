@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,6 +13,7 @@ from langchain_core.tools import ToolException
 from langgraph.config import get_config
 
 from research_agent.graphs.act import WrongCall
+from research_agent.graphs.flight import redacted
 from research_agent.graphs.ports import Archive, Asked, Context, Model, ModelCallError, Observation, Used
 from research_agent.graphs.state import Call
 from research_agent.history.records import NAME, Kind, Record, Records
@@ -220,14 +221,3 @@ class TapedArchive:
 
     def get_body(self, ref: str) -> str:
         return self._archive.get_body(ref)
-
-
-def redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    """Every text in a reply; what a provider has signed stays, or it takes it back no more."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return dict(value) if "signature" in value else {key: redacted(item, redact) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(item, redact) for item in value]
-    return value
