@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
@@ -83,30 +83,15 @@ class Memories:
 def recall_of(memories: Memories, redact: Callable[[str], str]) -> BaseTool:
     """`recall` over whichever memory is worked on when it is called."""
 
-    async def arecall(
-        query: str,
-        config: RunnableConfig,
-        kind: Literal["any", "reasoning", "call", "observation", "finding", "plan", "answer"] = "any",
-        source: str = "",
-        since_step: int = 0,
-        page: int = 1,
-    ) -> str:
+    async def arecall(config: RunnableConfig, **asked: Any) -> str:
         memory = memories.current()
         tool = recall_tool(memory.archive).model_copy(update={"response_format": "content"})
-        args = {"query": query, "kind": kind, "source": source, "since_step": since_step, "page": page}
         given = {**config.get("configurable", {}), LIVE_SEGMENTS: tuple(memory.live)}
-        content, _ = await tool.coroutine(config={**config, "configurable": given}, **args)  # type: ignore[attr-defined]
+        content, _ = await tool.coroutine(config={**config, "configurable": given}, **asked)  # type: ignore[attr-defined]
         return redact(str(content))
 
-    def recall(
-        query: str,
-        config: RunnableConfig,
-        kind: Literal["any", "reasoning", "call", "observation", "finding", "plan", "answer"] = "any",
-        source: str = "",
-        since_step: int = 0,
-        page: int = 1,
-    ) -> str:
-        return now(arecall(query, config, kind, source, since_step, page))
+    def recall(config: RunnableConfig, **asked: Any) -> str:
+        return now(arecall(config, **asked))
 
     return StructuredTool.from_function(
         func=recall, coroutine=arecall, name=RECALL, description=_DESCRIPTION, args_schema=RecallArgs, handle_tool_error=True
