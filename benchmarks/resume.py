@@ -2,8 +2,9 @@
 
     python benchmarks/resume.py [--times 3] [--embedder]
 
-Real processes, started cold: `python -m research_agent resume FOLDER` and `... run CONFIG`. The clock stops when the request arrives at
-the host. `--embedder` indexes with the hashing embedder (128 dimensions), so that the vectors' bytes are there.
+Real processes, started anew: `python -m research_agent resume FOLDER` and `... run CONFIG`. The clock stops when the request arrives at
+the host. Modules are compiled beforehand, as pip leaves them and as any second start finds them; what a start takes that compiles all of
+them stands beside it. `--embedder` indexes with the hashing embedder (128 dimensions), so that the vectors' bytes are there.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ from research_agent.testing.crash.rig import Life, Rig, until
 from research_agent.testing.crash.world import KEY, KEY_VARIABLE, World
 
 
-def first_request_s(world: World, *argv: str, cwd: Path) -> tuple[float, float]:
-    """Seconds from the start of a process to its first request, and its CPU seconds till then. It is killed then."""
+def first_request_s(world: World, *argv: str, cwd: Path, compiled: Path | None) -> tuple[float, float]:
+    """Seconds from the start of a process to its first request, and its CPU seconds till then. It is killed then.
+
+    `compiled`: where modules are found compiled, or are put; None compiles them and keeps nothing.
+    """
+    kept = {"PYTHONDONTWRITEBYTECODE": "" if compiled else "1", "PYTHONPYCACHEPREFIX": str(compiled or cwd / "nothing")}
     before, began = len(world.host.requests), time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "research_agent", *argv],
         cwd=cwd,
-        env=os.environ | {KEY_VARIABLE: KEY},
+        env=os.environ | {KEY_VARIABLE: KEY} | kept,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -90,17 +95,20 @@ def main() -> None:
             sys.exit("the run ended before its review: see its events")
         assert life.folder
         steps = world.steps
-        resumed, fresh = [], []
-        for n in range(args.times):  # one and the other by turns: the machine is not always as busy
-            copy = folder / f"copy-{n}" / life.folder.name
-            shutil.copytree(life.folder, copy)
-            resumed.append(first_request_s(world, "resume", str(copy), cwd=life.cwd))
-            fresh.append(first_request_s(world, "run", str(settings), "--out", str(folder / f"fresh-{n}"), cwd=life.cwd))
+        taken: dict[str, list[tuple[float, float]]] = {"resumed": [], "from nothing": [], "resumed, compiling": []}
+        for n in range(args.times + 1):  # by turns: the machine is not always as busy
+            for name, pairs in taken.items():
+                compiled = None if "compiling" in name else folder / "compiled"
+                copy = folder / f"{name} {n}" / life.folder.name
+                argv = ["run", str(settings), "--out", str(copy.parent)]
+                if name != "from nothing":
+                    shutil.copytree(life.folder, copy)
+                    argv = ["resume", str(copy)]
+                pairs.append(first_request_s(world, *argv, cwd=life.cwd, compiled=compiled))
         print(f"{steps} steps; seconds until the model is asked, median of {args.times} (CPU seconds)")
-        (again, again_cpu), (new, new_cpu) = ([statistics.median(pair[i] for pair in pairs) for i in (0, 1)] for pairs in (resumed, fresh))
-        print(f"  resumed       {again:5.2f} ({again_cpu:.2f})")
-        print(f"  from nothing  {new:5.2f} ({new_cpu:.2f})")
-        print(f"  ratio         {again / new:5.2f} ({again_cpu / new_cpu:.2f})")
+        for name, pairs in taken.items():  # the first of each compiles
+            wall, cpu = (statistics.median(pair[i] for pair in pairs[1:]) for i in (0, 1))
+            print(f"  {name:<20} {wall:5.2f} ({cpu:.2f})")
         sizes = bytes_of(life.folder)
         print("bytes a step")
         for store, size in sizes.items():
