@@ -119,17 +119,34 @@ class _Seen:
 
     chunk: Chunk
     dense: float
-    title: tuple[str, ...]
-    text: tuple[str, ...]
+    key: str
+    """Of its title."""
+    size: int
+    """Words of its text."""
+    length: int
+    """Words, those of the title twice: a word of the title says what all of it is about."""
     counts: Counter[str]
+    """The query's words among them, by stem."""
+    titles: float
+    """What its title, and the names in it that the query has, count."""
+    told: float
+    """What its site and years count."""
     own: float = 0.0
     """BM25; 1 if it held every word of the query once."""
     alone: float = 0.0
     """All that speaks for it by itself."""
 
-    @property
-    def padded(self) -> str:
-        return f" {' '.join(self.title)} {' '.join(self.text)} "
+
+class _Stems(dict[str, str]):
+    """From words to their stems, for those that a query has; from any other to nothing. A recall meets the same words over and over."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+
+    def __missing__(self, word: str) -> str:
+        cut = stem(word)
+        self[word] = cut = cut if cut in self._query.weight else ""
+        return cut
 
 
 class Ranking:
@@ -139,6 +156,7 @@ class Ranking:
         self._query = query
         self._weights = weights or Weights()
         self._asked = f" {' '.join(raw_words(query.text))} "
+        self._stems = _Stems(query)
         self._seen: dict[int, _Seen] = {}
         self._seeds: list[tuple[_Seen, float]] = []
         self._read: dict[int, float] = defaultdict(float)
@@ -151,11 +169,10 @@ class Ranking:
 
     def _see(self, chunk: Chunk, dense: float) -> _Seen:
         title, text = raw_words(chunk.title), raw_words(chunk.text)
-        counts: Counter[str] = Counter()
-        for raw, n in Counter(text + title + title).items():  # a word of the title says what all of it is about
-            if (word := stem(raw)) in self._query.weight:
-                counts[word] += n
-        return _Seen(chunk, dense, title, text, counts)
+        counts = Counter(map(self._stems.__getitem__, (*text, *title, *title)))
+        del counts[""]
+        key, told = title_key(chunk.title), self._told(chunk)
+        return _Seen(chunk, dense, key, len(text), len(text) + 2 * len(title), counts, self._titles(key, title, text), told)
 
     def leads(self) -> tuple[frozenset[str], frozenset[str]]:
         """Keys of titles, and names, to look up: what the best candidates mention and the query does not."""
@@ -229,8 +246,8 @@ class Ranking:
         """By chunk: how good the best seed is that mentions its title."""
         titles: dict[str, list[_Seen]] = defaultdict(list)
         for one in self._seen.values():
-            if (key := title_key(one.chunk.title)) and self._new(key):
-                titles[key].append(one)
+            if one.key and self._new(one.key):
+                titles[one.key].append(one)
         reached: dict[int, float] = defaultdict(float)
         for seed, good in self._seeds:
             for one in (one for key in mentions(seed.chunk.text) & titles.keys() for one in titles[key]):
@@ -256,31 +273,37 @@ class Ranking:
 
     def _weighed(self) -> dict[int, _Seen]:
         seen = self._seen.values()
-        average = sum(len(one.text) for one in seen) / max(len(seen), 1) or 1.0
+        average = sum(one.size for one in seen) / max(len(seen), 1) or 1.0
         # the ledger's index cuts words otherwise: one that is rare there may be common as it is cut here
         held = Counter(word for one in seen for word in one.counts)
         weight = {word: min(told, _telling(held[word], self._query.size)) for word, told in self._query.weight.items()}
         for one in seen:
-            norm = 1.2 * (0.25 + 0.75 * (len(one.text) + 2 * len(one.title)) / average)
+            norm = 1.2 * (0.25 + 0.75 * one.length / average)
             one.own = sum(weight[word] * 2.2 * n / (n + norm) for word, n in one.counts.items())
         # the best counts 1, unless all it has of the query are words that tell little
         scale = max(max((one.own for one in seen), default=0.0), _COVERED * self._query.total) or 1.0
         for one in seen:
             one.own /= scale
-            one.alone = self._alone(one)
+            # what is said in the same words is near in meaning too: it is not good twice
+            says = math.hypot(self._weights.words * one.own, self._weights.dense * one.dense)
+            one.alone = says + one.titles + min(says, 1.0) * one.told
         return self._seen
 
-    def _alone(self, one: _Seen) -> float:
-        """What speaks for a candidate by itself."""
+    def _titles(self, key: str, title: Sequence[str], text: Sequence[str]) -> float:
+        """What a candidate's title counts, and the names it holds."""
         query, weights = self._query, self._weights
-        content = {stem(word) for word in one.title if word not in STOP}
+        content = {stem(word) for word in title if word not in STOP}
         of_title = len(content & query.weight.keys()) / len(content) if content else 0.0
-        key = title_key(one.chunk.title)
         titled = bool(key) and not self._new(key)
-        held = [name for name in query.names if f" {name} " in one.padded]
+        held: list[str] = []
+        if query.names:
+            padded = f" {' '.join(title)} {' '.join(text)} "
+            held = [name for name in query.names if f" {name} " in padded]
         named = sum(max(query.weight.get(stem(word), 0.0) for word in name.split()) for name in held) / query.total
-        # what is said in the same words is near in meaning too: it is not good twice
-        says = math.hypot(weights.words * one.own, weights.dense * one.dense)
-        dated = len(query.years & years(f"{one.chunk.title} {one.chunk.text}")) / len(query.years) if query.years else 0.0
-        told = weights.dated * dated + weights.sourced * is_of(one.chunk.url, query.sites)  # which of those that say it
-        return says + weights.titled * titled + weights.title * of_title + weights.named * named + min(says, 1.0) * told
+        return weights.titled * titled + weights.title * of_title + weights.named * named
+
+    def _told(self, chunk: Chunk) -> float:
+        """What a candidate's years and site count, of those that say what is asked."""
+        query, weights = self._query, self._weights
+        dated = len(query.years & years(f"{chunk.title} {chunk.text}")) / len(query.years) if query.years else 0.0
+        return weights.dated * dated + weights.sourced * is_of(chunk.url, query.sites)

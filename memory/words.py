@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from sys import intern
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _NAME = re.compile(r"[A-Z0-9][\w'’.&-]*(?:[ -](?:(?:of|the|de|la|von|van|and|for|in|on|du|der|al|y|&) ){0,2}[A-Z0-9][\w'’.&-]*)*")
@@ -69,10 +70,13 @@ def words(text: str) -> list[str]:
     return [stem(word) for word in raw_words(text)]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def raw_words(text: str) -> tuple[str, ...]:
-    """Every word of a text, lower-case and without a possessive, in order. One recall asks several times for the same text's."""
-    return tuple(word.removesuffix("'s") for word in _WORD.findall(text.lower().replace("’", "'")))
+    """Every word of a text, lower-case and without a possessive, in order. One recall asks several times for the same text's, and so does
+    the next: each word is kept once, 1 kB a text.
+    """
+    found = _WORD.findall(text.lower().replace("’", "'"))
+    return tuple(intern(word.removesuffix("'s")) for word in found) if "'" in text or "’" in text else tuple(map(intern, found))
 
 
 def terms(query: str) -> list[str]:
