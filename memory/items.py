@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 from . import damage
 from .chunks import chunks
 from .errors import ArchiveError
-from .words import STOP, raw_words
+from .words import STOP, marked, raw_words, unmarked
 
 VERSION = 2
 _ITEMS = """
@@ -143,7 +143,7 @@ class Items:
             for start, end in chunks(text):
                 row = self._db.execute("INSERT INTO pieces (item) VALUES (?)", (seq,)).lastrowid
                 words = text[start:end].encode("utf-8", "replace").decode()
-                self._db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, words))
+                self._db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, marked(words)))
 
     def drop_pieces(self, namespace: Namespace, key: str) -> list[int]:
         """Which pieces an item had; it has none after."""
@@ -201,7 +201,7 @@ class Items:
         asked = dict.fromkeys(word for word in raw_words(query) if word not in STOP) or dict.fromkeys(raw_words(query))
         if not asked:
             return {}
-        match = " OR ".join('"' + word.replace('"', "") + '"' for word in asked)
+        match = " OR ".join('"' + marked(word) + '"' for word in asked)
         where, values = _below(prefix)
         sql = f"""SELECT p.item, max(-w.rank) AS score FROM words w JOIN pieces p ON p.id = w.rowid JOIN items i ON i.seq = p.item
                   WHERE words MATCH ? AND {where} GROUP BY p.item ORDER BY score DESC, p.item"""
@@ -215,7 +215,7 @@ class Items:
     def pending(self, limit: int) -> list[tuple[int, str]]:
         """Pieces without a vector, oldest first, with their text."""
         sql = "SELECT p.id, w.text FROM pieces p JOIN words w ON w.rowid = p.id WHERE p.indexed = 0 ORDER BY p.id LIMIT ?"
-        return [(id, text) for id, text in self._all(sql, limit)]
+        return [(id, unmarked(text)) for id, text in self._all(sql, limit)]
 
     def indexed(self) -> set[int]:
         return {id for (id,) in self._all("SELECT id FROM pieces WHERE indexed = 1")}

@@ -20,7 +20,7 @@ from .errors import ArchiveError, NotArchived, ReadOnly
 from .reading import Reader
 from .recent import RecentTexts
 from .segment import MAX_ORDINALS, Kind, Segment, content_hash
-from .words import names, title_key
+from .words import marked, names, title_key, unmarked
 
 COMMON = 2000
 """Chunks: a word held by so many finds too much to be looked for by."""
@@ -197,7 +197,7 @@ class Ledger:
         for n, (start, end) in enumerate(chunks(segment.text)):
             row = self._db.execute('INSERT INTO chunks (segment, n, start, "end") VALUES (?, ?, ?, ?)', (seq, n, start, end)).lastrowid
             words = _storable(segment.text[start:end])
-            self._db.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", (row, title, words))
+            self._db.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", (row, marked(title), marked(words)))
             held = names(f"{title}. {words}")
             self._db.executemany("INSERT INTO names VALUES (?, ?)", [(name, row) for name in sorted(held)])
 
@@ -395,7 +395,8 @@ class Ledger:
         """In the order asked for."""
         sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n, s.step, s.url, c.indexed FROM json_each(?) j
                  JOIN chunks c ON c.id = j.value JOIN words w ON w.rowid = c.id JOIN segments s ON s.seq = c.segment ORDER BY j.key"""
-        return [Chunk(*row) for row in self._all(sql, json.dumps(list(ids)))]
+        rows = self._all(sql, json.dumps(list(ids)))
+        return [Chunk(id, segment, n, unmarked(title), unmarked(text), *rest) for id, segment, n, title, text, *rest in rows]
 
     def spans(self, segment: int) -> list[tuple[int, int]]:
         """Where a segment's chunks start and end, in order."""

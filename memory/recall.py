@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .ledger import Chunk
 from .provenance import is_of, sites, wants_newest, years
-from .words import STOP, mentions, names, raw_words, stem, terms, title_key
+from .words import STOP, marked, mentions, names, raw_words, stem, terms, title_key
 
 SEEDS = 10
 """So many chunks, the best by themselves, lead on to others."""
@@ -88,7 +88,7 @@ class Ranked:
 
 def expressions(query: str) -> dict[str, str]:
     """A query's words by stem, each as an FTS5 expression: quoted, so that nothing in a query is syntax."""
-    return {stem(term): f'"{term}"' for term in terms(query)[:_MOST_TERMS]}
+    return {stem(term): f'"{marked(term)}"' for term in terms(query)[:_MOST_TERMS]}
 
 
 def nearness(cosine: float, floor: float) -> float:

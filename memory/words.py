@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from sys import intern
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _NAME = re.compile(r"[A-Z0-9][\w'’.&-]*(?:[ -](?:(?:of|the|de|la|von|van|and|for|in|on|du|der|al|y|&) ){0,2}[A-Z0-9][\w'’.&-]*)*")
 _PARENTHESES = re.compile(r"\s*\([^()]*\)\s*$")
+
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
+_RUN = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
+_BETWEEN = re.compile(f"(?<=[{_UNSPACED}])(?=[^\\W_])|(?<=[^\\W_])(?=[{_UNSPACED}])")
+_MARK = "\ufffe"  # is no character: no text has it, and no index takes it for a letter
 
 _TITLE_WORDS = 8
 
@@ -76,7 +84,27 @@ def raw_words(text: str) -> tuple[str, ...]:
     the next: each word is kept once, 1 kB a text.
     """
     found = _WORD.findall(text.lower().replace("’", "'"))
+    if not text.isascii() and _UNSPACED_LETTER.search(text):
+        found = [part for word in found for part in _parts(word)]
     return tuple(intern(word.removesuffix("'s")) for word in found) if "'" in text or "’" in text else tuple(map(intern, found))
+
+
+def _parts(word: str) -> Iterator[str]:
+    """Of scripts that put no space between words, each two letters that stand together: enough of them are words."""
+    for run in _RUN.findall(word):
+        if len(run) > 1 and _UNSPACED_LETTER.match(run):
+            yield from map("".join, pairwise(run))
+        else:
+            yield run
+
+
+def marked(text: str) -> str:
+    """A text for a word index: with a mark between the letters of scripts that put no space between words, each is a word to it."""
+    return _BETWEEN.sub(_MARK, text) if not text.isascii() and _UNSPACED_LETTER.search(text) else text
+
+
+def unmarked(text: str) -> str:
+    return text.replace(_MARK, "")
 
 
 def terms(query: str) -> list[str]:
