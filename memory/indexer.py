@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH = 8  # chunks embedded at once: few, for a recall waits for the batch in work
+_WRITTEN = 64  # chunks put into the index at once, where so many wait: 64 cost it as much as 20 that come one by one
 _NARROW = 2000  # chunks a filter may leave for their vectors to be compared one by one
 _OPEN_TIMEOUT_S = 30.0
 _REST_S = 30.0  # an embedder that just failed is not waited for again by the next recall
@@ -185,13 +186,28 @@ class Indexer:
             return 0 if self._closing else self._wanted
 
     def _catch_up(self) -> None:
+        import numpy as np
+
         assert self._vectors is not None  # noqa: S101 - `_open` came first
-        while not self._closing and self._writer is None and (batch := self._ledger.pending(self._run, _BATCH)):
-            texts = {key: text for chunk in batch for key, text in chunk.windows().items()}
-            vectors = self._embedder.embed(list(texts.values()))
-            self._vectors.upsert(list(texts), vectors)
-            self._ledger.mark_indexed({chunk.id: len(chunk.windows()) for chunk in batch})
+        while not self._closing and self._writer is None and (waiting := self._ledger.pending(self._run, _WRITTEN)):
+            embedded, vectors = self._embed([(chunk, chunk.windows()) for chunk in waiting])
+            self._vectors.upsert([key for _, texts in embedded for key in texts], np.concatenate(vectors))
+            self._ledger.mark_indexed({chunk.id: len(texts) for chunk, texts in embedded})
             self.failure, self._rests_until = "", 0.0
+
+    def _embed(self, waiting: list[tuple[Chunk, dict[str, str]]]) -> tuple[list[tuple[Chunk, dict[str, str]]], list[NDArray[np.float32]]]:
+        """As many of them as can be: less when it is time to stop, or when the embedder fails. What it was paid for is kept."""
+        vectors: list[NDArray[np.float32]] = []
+        for start in range(0, len(waiting), _BATCH):
+            if vectors and self._closing:
+                break
+            try:
+                vectors.append(self._embedder.embed([text for _, texts in waiting[start : start + _BATCH] for text in texts.values()]))
+            except EmbeddingFailed:
+                if not vectors:
+                    raise
+                break
+        return waiting[: len(vectors) * _BATCH], vectors
 
     def _finish(self, goal: int | None) -> None:
         with self._change:

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from layouts import relabel
 
-from research_agent.memory import Archive, ArchiveInUse, EmbedderUnavailable, Segment, choose
+from research_agent.memory import Archive, ArchiveInUse, EmbedderUnavailable, EmbeddingFailed, Segment, choose
 from research_agent.memory.vectors import Vectors
 from research_agent.testing.embedder import HashingEmbedder
 
@@ -96,7 +97,7 @@ Vectors.upsert = dying
 
 async def main():
     archive = Archive.open(Path(sys.argv[1]), run="r", embedder=HashingEmbedder(same={"automobile": "car"}))
-    await archive.archive([Segment(run="r", step=n, kind="observation", text=f"automobile {n}", trust="untrusted") for n in range(40)])
+    await archive.archive([Segment(run="r", step=n, kind="observation", text=f"automobile {n}", trust="untrusted") for n in range(100)])
     await archive.flush()
 
 asyncio.run(main())
@@ -111,9 +112,10 @@ async def test_a_kill_between_ledger_and_index_is_made_up_for(tmp_path: Path, wh
     archive = Archive.open(tmp_path, run="r", embedder=embedder)
     await archive.flush()
     stats = archive.stats()
-    assert (stats.segments, stats.indexed, stats.failure) == (40, 40, "")
-    assert embedder.texts == (40 if when == "before" else 32)  # a batch of 8 had come through
-    assert len(await archive.recall("car", budget_tokens=1000)) == 40
+    assert (stats.segments, stats.indexed, stats.failure) == (100, 100, "")
+    assert embedder.texts == (100 if when == "before" else 36)  # 64 had come through, written together
+    last = await archive.recall("car", budget_tokens=2000, since_step=60)  # what was never written, and what was
+    assert len(last) == 40
     await archive.close()
 
 
@@ -299,3 +301,28 @@ def test_chroma_keeps_its_onnx_model_where_we_look() -> None:
     from research_agent.memory.embedders import _onnx_folder
 
     assert _onnx_folder() == Path(ONNXMiniLM_L6_V2.DOWNLOAD_PATH) / ONNXMiniLM_L6_V2.EXTRACTED_FOLDER_NAME
+
+
+class FailsOnce(HashingEmbedder):
+    """On one text, until it is mended."""
+
+    broken = "page 41"
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        if self.broken in texts:
+            raise EmbeddingFailed("it is down")
+        return super().embed(texts)
+
+
+async def test_an_embedder_that_fails_on_the_way_is_not_asked_again_for_what_it_gave(tmp_path: Path) -> None:
+    embedder = FailsOnce()
+    archive = Archive.open(tmp_path, run="r", embedder=embedder)
+    await archive.flush()
+    await archive.archive([page(n, f"page {n}") for n in range(60)])
+    await archive.flush()
+    assert (archive.stats().indexed, embedder.texts, archive.stats().failure) == (40, 40, "it is down")
+    embedder.broken = ""
+    await archive.archive([page(60, "page 60")])
+    await archive.flush()
+    assert (archive.stats().indexed, embedder.texts, archive.stats().failure) == (61, 61, "")
+    await archive.close()
