@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .ledger import Chunk
 from .provenance import is_of, sites, wants_newest, years
-from .words import STOP, marked, mentions, names, raw_words, stem, terms, title_key
+from .words import STOP, Wanted, marked, mentions, names, raw_words, stem, terms, title_key
 
 SEEDS = 10
 """So many chunks, the best by themselves, lead on to others."""
@@ -137,18 +137,6 @@ class _Seen:
     """All that speaks for it by itself."""
 
 
-class _Stems(dict[str, str]):
-    """From words to their stems, for those that a query has; from any other to nothing. A recall meets the same words over and over."""
-
-    def __init__(self, query: Query) -> None:
-        self._query = query
-
-    def __missing__(self, word: str) -> str:
-        cut = stem(word)
-        self[word] = cut = cut if cut in self._query.weight else ""
-        return cut
-
-
 class Ranking:
     """Candidates of one query, scored together: `add`, look where `leads` go, `add` what is there, `ranked`."""
 
@@ -156,7 +144,7 @@ class Ranking:
         self._query = query
         self._weights = weights or Weights()
         self._asked = f" {' '.join(raw_words(query.text))} "
-        self._stems = _Stems(query)
+        self._counted = Wanted(query.weight)
         self._seen: dict[int, _Seen] = {}
         self._seeds: list[tuple[_Seen, float]] = []
         self._read: dict[int, float] = defaultdict(float)
@@ -169,8 +157,7 @@ class Ranking:
 
     def _see(self, chunk: Chunk, dense: float) -> _Seen:
         title, text = raw_words(chunk.title), raw_words(chunk.text)
-        counts = Counter(map(self._stems.__getitem__, (*text, *title, *title)))
-        del counts[""]
+        counts = self._counted.among((*text, *title, *title))
         key, told = title_key(chunk.title), self._told(chunk)
         return _Seen(chunk, dense, key, len(text), len(text) + 2 * len(title), counts, self._titles(key, title, text), told)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from sys import intern
@@ -105,6 +106,24 @@ def marked(text: str) -> str:
 
 def unmarked(text: str) -> str:
     return text.replace(_MARK, "")
+
+
+class Wanted(dict[str, str]):
+    """Stems that are looked for, by every word met so far; nothing for a word that has none of them."""
+
+    def __init__(self, stems: Collection[str]) -> None:
+        self._stems = stems
+
+    def __missing__(self, word: str) -> str:
+        cut = stem(word)
+        self[word] = cut = cut if cut in self._stems else ""
+        return cut
+
+    def among(self, words: Iterable[str]) -> Counter[str]:
+        """How often each is among these words."""
+        counts = Counter(map(self.__getitem__, words))
+        del counts[""]
+        return counts
 
 
 def terms(query: str) -> list[str]:
