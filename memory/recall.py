@@ -180,8 +180,8 @@ class Ranking:
 
     def follow(self, good: float, thought: Sequence[Chunk], read: Sequence[Chunk]) -> None:
         """What was read after a thought counts as much as the thought is `good`, and the more the more it is about what was thought."""
-        said = {stem(word) for chunk in thought for word in terms(chunk.text)}
-        held = [{stem(word) for word in (*raw_words(chunk.title), *raw_words(chunk.text))} & said for chunk in read]
+        said = Wanted({stem(word) for chunk in thought for word in terms(chunk.text)})
+        held = [said.among((*raw_words(chunk.title), *raw_words(chunk.text))) for chunk in read]
         common = Counter(word for words in held for word in words)
         about = [sum(math.log(1 + (len(read) - common[word] + 0.5) / (common[word] + 0.5)) for word in words) for words in held]
         best = max(about, default=0.0) or 1.0
