@@ -34,6 +34,8 @@ UNCOUNTED_SHARE = 0.1
 """By so much the estimate of a text that its host has not counted may be too low, at least."""
 UNTOLD_SHARE = 0.35
 """By so much a text may be more than weights that were learned of no tokenizer say, at most: a first page of links, hashes or LaTeX."""
+SPLIT_SHARE = 0.02
+"""By so much counted messages may be more than they count for: a report is of several, and is split among them by their estimates."""
 SURPRISE = 5.0
 """A report so many standard deviations under its estimate is of another prompt: its host left out the thoughts of a closed sub-question."""
 
@@ -71,7 +73,8 @@ class Meter:
         untold = (1 + UNTOLD_SHARE) * sum(turn["tokens"] for turn in new) - guess
         fixed = 0.0 if "fixed" in self.learned else self._fixed()
         more = max(UNCOUNTED_SHARE * (guess + fixed), min(2 * self._deviation(new), untold))
-        return self.tokens(turns) + math.ceil(more)
+        split = SPLIT_SHARE * sum(turn["exact"] for turn in turns if "exact" in turn)
+        return self.tokens(turns) + math.ceil(more + split)
 
     def _deviation(self, turns: Sequence[TurnRef]) -> float:
         """Of the estimate of these messages, as the reports so far leave it."""
