@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .ledger import Chunk
 from .provenance import is_of, sites, wants_newest, years
-from .words import STOP, Wanted, marked, mentions, names, raw_words, stem, terms, title_key
+from .words import STOP, counted, marked, mentions, names, raw_words, stem, terms, title_key
 
 SEEDS = 10
 """So many chunks, the best by themselves, lead on to others."""
@@ -125,7 +125,7 @@ class _Seen:
     """Words of its text."""
     length: int
     """Words, those of the title twice: a word of the title says what all of it is about."""
-    counts: Counter[str]
+    counts: Mapping[str, int]
     """The query's words among them, by stem."""
     titles: float
     """What its title, and the names in it that the query has, count."""
@@ -144,7 +144,6 @@ class Ranking:
         self._query = query
         self._weights = weights or Weights()
         self._asked = f" {' '.join(raw_words(query.text))} "
-        self._counted = Wanted(query.weight)
         self._seen: dict[int, _Seen] = {}
         self._seeds: list[tuple[_Seen, float]] = []
         self._read: dict[int, float] = defaultdict(float)
@@ -157,7 +156,7 @@ class Ranking:
 
     def _see(self, chunk: Chunk, dense: float) -> _Seen:
         title, text = raw_words(chunk.title), raw_words(chunk.text)
-        counts = self._counted.among((*text, *title, *title))
+        counts = counted((*text, *title, *title), self._query.weight)
         key, told = title_key(chunk.title), self._told(chunk)
         return _Seen(chunk, dense, key, len(text), len(text) + 2 * len(title), counts, self._titles(key, title, text), told)
 
@@ -180,8 +179,8 @@ class Ranking:
 
     def follow(self, good: float, thought: Sequence[Chunk], read: Sequence[Chunk]) -> None:
         """What was read after a thought counts as much as the thought is `good`, and the more the more it is about what was thought."""
-        said = Wanted({stem(word) for chunk in thought for word in terms(chunk.text)})
-        held = [said.among((*raw_words(chunk.title), *raw_words(chunk.text))) for chunk in read]
+        said = dict.fromkeys(stem(word) for chunk in thought for word in terms(chunk.text))
+        held = [counted((*raw_words(chunk.title), *raw_words(chunk.text)), said) for chunk in read]
         common = Counter(word for words in held for word in words)
         about = [sum(math.log(1 + (len(read) - common[word] + 0.5) / (common[word] + 0.5)) for word in words) for words in held]
         best = max(about, default=0.0) or 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
@@ -108,22 +107,11 @@ def unmarked(text: str) -> str:
     return text.replace(_MARK, "")
 
 
-class Wanted(dict[str, str]):
-    """Stems that are looked for, by every word met so far; nothing for a word that has none of them."""
-
-    def __init__(self, stems: Collection[str]) -> None:
-        self._stems = stems
-
-    def __missing__(self, word: str) -> str:
-        cut = stem(word)
-        self[word] = cut = cut if cut in self._stems else ""
-        return cut
-
-    def among(self, words: Iterable[str]) -> Counter[str]:
-        """How often each is among these words."""
-        counts = Counter(map(self.__getitem__, words))
-        del counts[""]
-        return counts
+def counted(words: Iterable[str], stems: Collection[str]) -> dict[str, int]:
+    """How often each of these stems is among words, of those that are."""
+    cut = [*map(stem, words)]
+    held = set(cut)
+    return {word: cut.count(word) for word in stems if word in held}
 
 
 def terms(query: str) -> list[str]:
