@@ -107,6 +107,10 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
     An Archive given to several threads is one memory: what one thread read, another recalls. Users who must not know of each other need
     a folder.
 
+    A tool runs again where the process died between what the tool did and LangGraph's checkpoint of it, and its result is archived once all
+    the same. The memory cannot tell whether it did it: it knows of a call when that has returned, and one that is made again by going back
+    in time is meant to run. A tool that must not act twice takes its call's id (`InjectedToolCallId`), which is the same then.
+
     `window_tokens`: as the model's profile says, unless given. `prices` decide when it is compacted. `clip_tokens`: what a tool's result
     may put into the prompt, None for all of it. Put it last among the middleware: it must see the messages as they are sent.
     """
