@@ -56,7 +56,7 @@ from .conversation import (
 from .investigate import OVERFLOWS
 from .ports import Model, ModelCallError, Prices
 from .sync_edge import now
-from .threads import Memories, Memory, recall_of, thread_id
+from .threads import Memories, Memory, recall_of, standing, thread_id
 
 WINDOW_TOKENS = 128_000
 """Of a model that nobody described."""
@@ -106,6 +106,10 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
 
     An Archive given to several threads is one memory: what one thread read, another recalls. Users who must not know of each other need
     a folder.
+
+    A tool runs again where the process died between what the tool did and LangGraph's checkpoint of it, and its result is archived once all
+    the same. The memory cannot tell whether it did it: it knows of a call when that has returned, and one that is made again by going back
+    in time is meant to run. A tool that must not act twice takes its call's id (`InjectedToolCallId`), which is the same then.
 
     `window_tokens`: as the model's profile says, unless given. `prices` decide when it is compacted. `clip_tokens`: what a tool's result
     may put into the prompt, None for all of it. Put it last among the middleware: it must see the messages as they are sent.
@@ -178,8 +182,6 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         if found:
             await memory.archive.archive([self._clean(segment) for segment in found])
             memory.archived.update(segment.id for segment in found)
-        asked = {segment.id for item, left in said if item.message.type == "human" for segment in left}
-        memory.live = window.live_segments(refs(items, memory.archive, trace)) | asked
 
     def _marks(self, turn: _Turn) -> window.Marks:
         request = turn.request
@@ -208,9 +210,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         if made is None:
             return turn
         turn = replace(turn.learned({**turn.measured, "raw": 0, "reported": 0}), gone=turn.gone | made.gone)
-        turn = replace(turn, changed=turn.changed - made.gone | made.changed, request=turn.request.override(messages=made.messages))
-        turn.memory.live = window.live_segments(refs(turn.talk, turn.memory.archive, turn.trace))
-        return turn
+        return replace(turn, changed=turn.changed - made.gone | made.changed, request=turn.request.override(messages=made.messages))
 
     def _fitting(self, turn: _Turn, marks: window.Marks) -> _Turn:
         if turn.estimate > marks.cap:
@@ -252,12 +252,26 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
-        return now(self._kept(request, handler(request)))
+        with standing(self._standing(request)):
+            result = handler(request)
+        return now(self._kept(request, result))
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
-        return await self._kept(request, await handler(request))
+        with standing(self._standing(request)):
+            result = await handler(request)
+        return await self._kept(request, result)
+
+    def _standing(self, request: ToolCallRequest) -> frozenset[str]:
+        """Ids of the segments that stand in the conversation whole, for a call of `recall` to leave out."""
+        trace: Trace | None = request.state.get("trace_memory")
+        if trace is None or request.tool_call["name"] != RECALL:
+            return frozenset()
+        archive, messages = self._memories.current().archive, request.state["messages"]
+        items = [replace(item, message=self._redacted(item.message)) for item in placed(messages, numbered(messages, trace))]
+        asked = {segment.id for item in items if item.message.type == "human" for segment in segments(item, archive, trace, "")}
+        return window.live_segments(refs(items, archive, trace)) | asked
 
     async def _kept(self, request: ToolCallRequest, result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
         """The call's result; that of a tool which changes the state stands in its update."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,18 @@ _DESCRIPTION = (
 )
 
 _THREADS = 1_000
-"""That share an archive, and are remembered: of one that is forgotten, `recall` may bring what stands in its prompt."""
+"""That share an archive, and are remembered: what one that is forgotten has archived is written once more, to the same."""
+_STANDING: ContextVar[frozenset[str]] = ContextVar("standing", default=frozenset())
+
+
+@contextmanager
+def standing(segments: frozenset[str]) -> Iterator[None]:
+    """A `recall` called meanwhile leaves out these segments, by their ids: they stand in the conversation that calls it."""
+    token = _STANDING.set(segments)
+    try:
+        yield
+    finally:
+        _STANDING.reset(token)
 
 
 def thread_id() -> str:
@@ -40,8 +53,6 @@ class Memory:
     archive: Archive
     archived: set[str] = field(default_factory=set)
     """Ids of segments that are known to be there."""
-    live: frozenset[str] = frozenset()
-    """Ids of the segments that stand in the thread's prompt."""
 
 
 class Memories:
@@ -86,7 +97,7 @@ def recall_of(memories: Memories, redact: Callable[[str], str]) -> BaseTool:
     async def arecall(config: RunnableConfig, **asked: Any) -> str:
         memory = memories.current()
         tool = recall_tool(memory.archive).model_copy(update={"response_format": "content"})
-        given = {**config.get("configurable", {}), LIVE_SEGMENTS: tuple(memory.live)}
+        given = {**config.get("configurable", {}), LIVE_SEGMENTS: tuple(_STANDING.get())}
         content, _ = await tool.coroutine(config={**config, "configurable": given}, **asked)  # type: ignore[attr-defined]
         return redact(str(content))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 from .tokens import estimate_tokens
@@ -90,3 +91,30 @@ def windows(text: str) -> list[Span]:
     if end > start:
         spans.append((start, end))
     return spans
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a segment, as it is indexed."""
+
+    id: int
+    segment: int
+    """The segment's place in the ledger (`seq`)."""
+    n: int
+    title: str
+    text: str
+    key: str
+    """`segment id:n`; its vectors are `segment id:n:window` in the index."""
+    step: int = 0
+    url: str = ""
+    vectors: int = 0
+    """So many of it are in the index."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """In the run. Calls made together are archived as they come back, in any order: their steps tell them apart, always the same."""
+        return self.step, self.id
+
+    def windows(self) -> dict[str, str]:
+        """What is embedded, by key."""
+        return {f"{self.key}:{w}": self.text[start:end].strip() for w, (start, end) in enumerate(windows(self.text))}

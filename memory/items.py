@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from . import damage
 from .chunks import chunks
-from .errors import ArchiveError
+from .database import Connection, Database, Layout, run
 from .words import STOP, marked, raw_words, unmarked
 
 VERSION = 2
@@ -57,70 +55,25 @@ class Row:
 class Items:
     """One SQLite file, one connection, any number of threads. A time is seconds since 1970 where it is a number."""
 
-    mended: str = ""
-    """What was made anew because it was damaged, and what of it is lost."""
-
     def __init__(self, path: Path, texts: Texts) -> None:
         """Raises ArchiveError."""
-        self._lock = threading.RLock()
         self._texts = texts
-        try:
-            if not damage.sound(path):
-                self._rescue(path)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA secure_delete = ON")
-            with self.write():
-                self._migrate(path)
-        except sqlite3.DatabaseError as error:
-            raise ArchiveError(f"{path} cannot be read as a store: {error}") from error
+        self._db = Database(path, LAYOUT, again=self._index_all)
+        self.write, self._all, self._one = self._db.write, self._db.all, self._db.one
+        self._db.prepare(self._reindex)
 
-    def _migrate(self, path: Path) -> None:
-        version = self._one("PRAGMA user_version")
-        if version > VERSION:
-            newest = f"this one reads up to {VERSION}"
-            raise ArchiveError(f"{path} has schema {version}, written by a newer research-agent; {newest}: update it")
-        if version == 0:
-            _run(self._db, _ITEMS + _INDEX)
-        if version == 1:
-            self._db.execute("ALTER TABLE items ADD COLUMN fields TEXT NOT NULL DEFAULT 'null'")
-            self._db.execute("UPDATE items SET fields = 'false' WHERE seq NOT IN (SELECT item FROM pieces)")
-        self._db.execute(f"PRAGMA user_version = {VERSION}")
+    @property
+    def mended(self) -> str:
+        """What was made anew because it was damaged, and what of it is lost."""
+        return self._db.mended
 
-    def _rescue(self, path: Path) -> None:
-        """A new file of the items that can be read, with an index made anew; it stands in the damaged one's place when it is whole."""
-        new, saved = damage.rescue(path, _items_only, ("items",), _true)
-        if not saved.rows:
-            new.unlink()
-            raise ArchiveError(f"{path} cannot be read as a store: {saved}; move it away to begin a new one")
-        with closing(sqlite3.connect(new, isolation_level=None)) as self._db, self.write():
-            _run(self._db, _INDEX)
-            for seq, value, fields in self._all("SELECT seq, value, fields FROM items ORDER BY seq"):
-                self._cut(seq, self._texts(json.loads(value), json.loads(fields)))
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
-        kept = damage.adopt(new, path)
-        self.mended = f"{path.name} was damaged and is made anew: {saved}; the damaged one is {kept.name}"
+    def _index_all(self, path: Path) -> None:
+        with closing(Items(path, self._texts)) as items, items.write():
+            items._reindex()
 
-    @contextmanager
-    def write(self) -> Iterator[None]:
-        """What is written inside is written all, or not at all."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._db.execute(sql, values).fetchall()
-
-    def _one(self, sql: str, *values: Any) -> Any:
-        rows = self._all(sql, *values)
-        return rows[0][0] if rows else None
+    def _reindex(self) -> None:
+        for seq, value, fields in self._all("SELECT seq, value, fields FROM items ORDER BY seq"):
+            self._cut(seq, self._texts(json.loads(value), json.loads(fields)))
 
     # -- writing, inside `write`
 
@@ -221,18 +174,19 @@ class Items:
         return {id for (id,) in self._all("SELECT id FROM pieces WHERE indexed = 1")}
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
 
-def _items_only(db: sqlite3.Connection) -> None:
-    _run(db, _ITEMS)
+def _create(db: Connection) -> None:
+    run(db, _ITEMS + _INDEX)
+    db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _run(db: sqlite3.Connection, statements: str) -> None:
-    for statement in statements.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
+def _upgrade(db: Connection, version: int) -> bool:
+    db.execute("ALTER TABLE items ADD COLUMN fields TEXT NOT NULL DEFAULT 'null'")
+    db.execute("UPDATE items SET fields = 'false' WHERE seq NOT IN (SELECT item FROM pieces)")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    return False
 
 
 def _true(table: str, row: damage.Row) -> bool:
@@ -243,6 +197,18 @@ def _true(table: str, row: damage.Row) -> bool:
     except (TypeError, ValueError):
         return False
     return isinstance(read[0], list) and isinstance(read[1], dict)
+
+
+LAYOUT = Layout(
+    name="a store",
+    version=VERSION,
+    create=_create,
+    upgrade=_upgrade,
+    truth=("items",),
+    true=_true,
+    begin="move it away to begin a new one",
+    pragmas=("secure_delete = ON",),
+)
 
 
 def _below(prefix: Namespace) -> tuple[str, list[str]]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
-from . import damage, schema
-from .bodies import packed, spoilt, true, unpacked
-from .chunks import chunks, windows
-from .errors import ArchiveError, NotArchived, ReadOnly
-from .reading import Reader
+from . import schema
+from .allowed import Filter as Filter
+from .allowed import where_of
+from .bodies import packed, unpacked
+from .chunks import Chunk as Chunk
+from .chunks import chunks
+from .database import Database
+from .errors import ArchiveError, NotArchived
 from .recent import RecentTexts
 from .segment import MAX_ORDINALS, Kind, Segment, content_hash
 from .words import marked, names, title_key, unmarked
@@ -31,140 +31,39 @@ _COLUMNS = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which segments of a run may be recalled."""
-
-    run: str
-    kinds: Sequence[Kind] = ()
-    source: str = ""
-    """An id, a handle, or a part of a URL or title."""
-    since_step: int = 0
-    exclude: frozenset[str] = frozenset()
-
-    @property
-    def narrow(self) -> bool:
-        return bool(self.kinds or self.source or self.since_step or self.exclude)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of a segment, as it is indexed."""
-
-    id: int
-    segment: int
-    """The segment's place in the ledger (`seq`)."""
-    n: int
-    title: str
-    text: str
-    key: str
-    """`segment id:n`; its vectors are `segment id:n:window` in the index."""
-    step: int = 0
-    url: str = ""
-    vectors: int = 0
-    """So many of it are in the index."""
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """In the run. Calls made together are archived as they come back, in any order: their steps tell them apart, always the same."""
-        return self.step, self.id
-
-    def windows(self) -> dict[str, str]:
-        """What is embedded, by key."""
-        return {f"{self.key}:{w}": self.text[start:end].strip() for w, (start, end) in enumerate(windows(self.text))}
-
-
 class Ledger:
     """One SQLite file, one connection, any number of threads."""
-
-    mended: str = ""
-    """What was made anew because it was damaged."""
 
     def __init__(self, path: Path, *, read_only: bool = False, accept_loss: bool = False, copy_of: Path | None = None) -> None:
         """Raises ArchiveError, also for a file that is damaged where texts would be lost, unless that is accepted.
 
         `copy_of`: the file that errors name, and what to do with it.
         """
-        self._lock = threading.RLock()
-        self._path, self._told = path, copy_of or path
+        self._told = copy_of or path
+        self._rebuild = f"`research-agent memory rebuild {self._told.parent.name}`"
         self._recent = RecentTexts()
-        self._read_only = read_only
-        self._db: sqlite3.Connection | Reader
-        try:
-            if read_only:
-                self._db = Reader(path)
-                self._check(self._one("PRAGMA user_version"))
-                return
-            rescued = None if damage.sound(path) and not (accept_loss and spoilt(path)) else self._rescue(accept_loss)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA cache_size = -32768")
-            self._migrate(again=rescued is not None)
-        except sqlite3.DatabaseError as error:
-            raise ArchiveError(f"{self._told} cannot be read as a ledger: {error}") from error
-
-    def _rescue(self, accept_loss: bool) -> damage.Saved:
-        new, saved = damage.rescue(self._path, schema.create, ("bodies", "segments"), true)
-        if not saved.rows:
-            new.unlink()
-            begin = "move it away, and `research-agent resume` begins again with the run's plan"
-            raise ArchiveError(f"{self._told} cannot be read as a ledger: {saved}; {begin}")
-        if not saved.whole and not accept_loss:
-            new.unlink()
-            raise ArchiveError(f"{self._told} is damaged: {saved}; {self._rebuild} keeps what can be read")
-        kept = damage.adopt(new, self._path)
-        self.mended = f"{self._path.name} was damaged and is made anew: {saved}; the damaged one is {kept.name}"
-        return saved
+        self._db = Database(
+            path,
+            schema.LAYOUT,
+            again=_index_all,
+            told=self._told,
+            read_only=read_only,
+            rebuild=self._rebuild,
+            accept_loss=accept_loss,
+        )
+        self._lock, self._write, self._all, self._one = self._db.lock, self._db.write, self._db.all, self._db.one
+        self._db.prepare(self._reindex)
 
     @property
-    def _rebuild(self) -> str:
-        return f"`research-agent memory rebuild {self._told.parent.name}`"
+    def mended(self) -> str:
+        """What was made anew because it was damaged."""
+        return self._db.mended
 
-    def _migrate(self, again: bool) -> None:
-        with self._write():
-            version = self._one("PRAGMA user_version")
-            schema.refuse_newer(version, self._told)
-            if version == 0:
-                schema.create(self._db)
-            elif (version < schema.VERSION and schema.upgrade(self._db)) or again:
-                held = "body IN (SELECT hash FROM bodies)"
-                self._db.execute(f"DELETE FROM segments WHERE NOT {held}")
-                for (seq,) in self._all("SELECT seq FROM segments ORDER BY seq"):
-                    self._index(seq, self.at([seq])[seq])
-
-    def _check(self, version: int) -> None:
-        schema.refuse_newer(version, self._told)
-        if not schema.is_shaped(self._db):
-            known = f"this version of research-agent reads {schema.VERSION}"
-            raise ArchiveError(f"{self._told} has schema {version}, {known}: {self._rebuild} upgrades it")
-
-    @contextmanager
-    def _write(self) -> Iterator[None]:
-        if self._read_only:
-            raise ReadOnly(f"{self._told} was opened for reading only")
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.OperationalError):  # a full disk may have rolled it back already
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._db.execute(sql, values).fetchall()
-            except sqlite3.DatabaseError as error:
-                if self._read_only and not damage.is_passing(error):  # a writer's is told by whoever ends the run
-                    raise ArchiveError(f"{self._told} is damaged ({error}): {self._rebuild} keeps what can be read") from error
-                raise
-
-    def _one(self, sql: str, *values: Any) -> Any:
-        rows = self._all(sql, *values)
-        return rows[0][0] if rows else None
+    def _reindex(self) -> None:
+        """All of it; a segment whose text is lost is none."""
+        self._db.execute("DELETE FROM segments WHERE body NOT IN (SELECT hash FROM bodies)")
+        for (seq,) in self._all("SELECT seq FROM segments ORDER BY seq"):
+            self._index(seq, self.at([seq])[seq])
 
     # -- writing
 
@@ -331,7 +230,7 @@ class Ledger:
 
         `match` is an FTS5 expression.
         """
-        where, values = _where(allowed)
+        where, values = where_of(allowed)
         tail = "JOIN chunks c ON c.id = w.rowid JOIN segments s ON s.seq = c.segment WHERE"
         thought = "s.run = ? AND s.kind IN ('reasoning', 'call')"
         first = "(SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?) w"
@@ -353,7 +252,7 @@ class Ledger:
 
     def titled(self, keys: Collection[str], allowed: Filter) -> list[int]:
         """The first chunks of the segments with one of these titles."""
-        where, values = _where(allowed)
+        where, values = where_of(allowed)
         # Left to itself, SQLite looks through the whole run for each title.
         sql = f"""SELECT c.id FROM json_each(?) j CROSS JOIN segments s INDEXED BY segments_title ON s.title_key = j.value
                   JOIN chunks c ON c.segment = s.seq AND c.n = 0 WHERE {where} ORDER BY c.id"""
@@ -380,13 +279,13 @@ class Ledger:
         return [found for (found,) in self._all(between, read, then, then, run, MAX_ORDINALS)], then
 
     def chunks_of(self, seqs: Collection[int], allowed: Filter) -> list[int]:
-        where, values = _where(allowed)
+        where, values = where_of(allowed)
         sql = f"""SELECT c.id FROM json_each(?) j JOIN segments s ON s.seq = j.value
                   JOIN chunks c ON c.segment = s.seq WHERE {where} ORDER BY c.id"""
         return [id for (id,) in self._all(sql, json.dumps(sorted(seqs)), *values)]
 
     def let_through(self, ids: Iterable[int], allowed: Filter) -> list[int]:
-        where, values = _where(allowed)
+        where, values = where_of(allowed)
         sql = f"""SELECT c.id FROM json_each(?) j JOIN chunks c ON c.id = j.value
                   JOIN segments s ON s.seq = c.segment WHERE {where} ORDER BY c.id"""
         return [id for (id,) in self._all(sql, json.dumps(sorted(set(ids))), *values)]
@@ -430,7 +329,7 @@ class Ledger:
 
     def indexed_keys(self, allowed: Filter, limit: int) -> list[str]:
         """Of vectors; at most those of `limit` chunks."""
-        where, values = _where(allowed)
+        where, values = where_of(allowed)
         sql = f"""SELECT s.id || ':' || c.n, c.indexed FROM segments s JOIN chunks c ON c.segment = s.seq
                   WHERE {where} AND c.indexed > 0 LIMIT ?"""
         return [f"{key}:{w}" for key, n in self._all(sql, *values, limit) for w in range(n)]
@@ -447,33 +346,19 @@ class Ledger:
 
     def by_key(self, pairs: Sequence[tuple[str, float]], allowed: Filter) -> dict[int, float]:
         """Chunks by their key, where the filter lets them through, in the order given."""
-        where, values = _where(allowed)
+        where, values = where_of(allowed)
         places = json.dumps([[*key.rsplit(":", 1), score] for key, score in pairs])
         sql = f"""SELECT c.id, j.value ->> 2 FROM json_each(?) j JOIN segments s ON s.id = j.value ->> 0
                   JOIN chunks c ON c.segment = s.seq AND c.n = CAST(j.value ->> 1 AS INTEGER) WHERE {where} ORDER BY j.key"""
         return dict(self._all(sql, places, *values))
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
 
-def _where(allowed: Filter) -> tuple[str, list[Any]]:
-    where: list[str] = ["s.run = ?"]
-    values: list[Any] = [allowed.run]
-    if allowed.kinds:
-        where.append("s.kind IN (SELECT value FROM json_each(?))")
-        values.append(json.dumps(list(allowed.kinds)))
-    if allowed.since_step:
-        where.append("s.step >= ?")
-        values.append(allowed.since_step)
-    if allowed.exclude:
-        where.append("s.id NOT IN (SELECT value FROM json_each(?))")
-        values.append(json.dumps(sorted(allowed.exclude)))
-    if allowed.source:
-        where.append("(s.id = ? OR instr(lower(s.url), ?) OR instr(lower(s.title), ?))")
-        values.extend((allowed.source, allowed.source.lower(), allowed.source.lower()))
-    return " AND ".join(where), values
+def _index_all(path: Path) -> None:
+    with closing(Ledger(path)) as ledger, ledger._write():
+        ledger._reindex()
 
 
 def _storable(value: Any) -> Any:

@@ -6,11 +6,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-from typing import Protocol
-
-from .errors import ArchiveError
+from .bodies import spoilt, true
+from .database import Connection, Layout, run
 
 VERSION = 2
 _TRUTH = """
@@ -41,25 +38,21 @@ INSERT INTO words (words, rank) VALUES ('rank', 'bm25(2.0, 1.0)');
 """
 
 
-class Connection(Protocol):
-    def execute(self, sql: str, /) -> sqlite3.Cursor: ...
-
-
 def create(db: Connection) -> None:
     """All tables, in the transaction that is open."""
-    _run(db, _TRUTH + _INDEXES)
+    run(db, _TRUTH + _INDEXES)
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def upgrade(db: Connection) -> bool:
+def upgrade(db: Connection, version: int) -> bool:
     """An older ledger's tables as they are now, in the transaction that is open; True if its texts must be indexed again."""
-    shaped = is_shaped(db)
+    shaped = is_shaped(db)  # whatever number it has
     if not shaped:
         for name in ("segments_order", "segments_url", "segments_args", "segments_title", "segments_body"):
             db.execute(f"DROP INDEX IF EXISTS {name}")
         for name in ("names", "words", "chunks"):
             db.execute(f"DROP TABLE IF EXISTS {name}")
-        _run(db, _INDEXES)
+        run(db, _INDEXES)
     db.execute(f"PRAGMA user_version = {VERSION}")
     return not shaped
 
@@ -71,13 +64,15 @@ def is_shaped(db: Connection) -> bool:
     return {name for name, _ in found} == wanted and all("WHERE" not in sql for _, sql in found)
 
 
-def refuse_newer(version: int, path: Path) -> None:
-    """Raises ArchiveError."""
-    if version > VERSION:
-        raise ArchiveError(f"{path} has schema {version}, written by a newer research-agent; this one reads up to {VERSION}: update it")
-
-
-def _run(db: Connection, statements: str) -> None:
-    for statement in statements.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
+LAYOUT = Layout(
+    name="a ledger",
+    version=VERSION,
+    create=create,
+    upgrade=upgrade,
+    shaped=is_shaped,
+    truth=("bodies", "segments"),
+    true=true,
+    spoilt=spoilt,
+    begin="move it away, and `research-agent resume` begins again with the run's plan",
+    pragmas=("cache_size = -32768",),
+)

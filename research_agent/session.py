@@ -27,7 +27,7 @@ from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
-from research_agent.history.lost import leave_out
+from research_agent.history.lost import lost_of
 from research_agent.history.recorder import opened_recorder
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive
@@ -107,11 +107,11 @@ class Session:
             graph = build_research_graph(checkpointer=checkpointer)
             thread = thread_of(self._run.id)
             context = self._context(memories, tools)
-            if lost := await leave_out(checkpointer, thread, archive):
-                self._teller.warn(
-                    f"{lost} messages are lost with a part of the ledger: the turns that they stood in are left out of what is sent"
-                )
             at, before, again = await self._found(graph, thread, context, rewrite)
+            if lost := await lost_of(checkpointer, thread, archive):
+                told = "the turns that they stood in are left out of what is sent"
+                self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
+                before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
             start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             if recorder.mended:
@@ -120,6 +120,8 @@ class Session:
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if resumed and not before and self._before.get("steps"):
                 self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
+            if lost:  # as what follows: after it is recorded, for a replay does the same
+                await lost.leave_out(checkpointer)
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
             self._state, self._teller.plan = before, before.get("plan", [])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -419,9 +417,7 @@ async def test_a_key_that_is_none_is_refused_and_stands_in_no_error(key: str) ->
 
 async def test_settings_of_a_call_and_of_the_model_are_fields_of_the_request() -> None:
     with ScriptedHost([Reply(content="Nine.")] * 2) as host:
-        chat = ReasoningChatModel(
-            model="any", base_url=host.base_url, extra_body={"top_k": 5}, stop=["END"], default_headers={"X-Team": "a"}
-        )
+        chat = ReasoningChatModel(model="any", base_url=host.base_url, extra_body={"top_k": 5}, stop=["END"])
         await chat.bind(extra_body={"min_p": 0.1}).ainvoke("Q")
         other = chat.model_copy(update={"extra_body": None})
         await other.ainvoke("Q", stop=["HALT"])
@@ -454,25 +450,6 @@ async def test_blocks_of_text_stay_blocks_and_names_stay_names() -> None:
 async def test_an_answer_of_another_shape_is_one_typed_error(chunk: Any) -> None:
     error = await failure(Reply(chunks=[chunk, "[DONE]"]))
     assert error.kind in RETRYABLE
-
-
-async def test_a_host_that_moved_is_followed_and_gets_no_key_elsewhere() -> None:
-    class Moved(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(307)
-            self.send_header("Location", f"{there.base_url}/chat/completions")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Says nothing."""
-
-    with ScriptedHost([Reply(content="Nine.")]) as there, HTTPServer(("127.0.0.1", 0), Moved) as old:
-        threading.Thread(target=old.serve_forever, daemon=True).start()
-        chat = ReasoningChatModel(model="any", base_url=f"http://127.0.0.1:{old.server_address[1]}/v1", api_key=SecretStr(KEY))
-        assert (await ask(chat)).content == "Nine."
-        old.shutdown()
 
 
 def test_an_address_that_is_none_is_refused_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -116,6 +117,23 @@ async def test_a_damaged_index_of_the_ledger_is_made_anew(tmp_path: Path, table:
     archive = Archive.open(tmp_path, run="r")
     assert "all 80 rows are kept; the damaged one is ledger.sqlite.damaged-1" in archive.mended
     assert archive.stats().segments == 40
+    assert "K7" in (await archive.recall("station 7 code K7", budget_tokens=60))[0].text
+    await archive.close()
+
+
+async def test_a_mending_that_is_cut_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a kill: no file without its indexes takes the damaged one's place."""
+    archive = Archive.open(tmp_path, run="r")
+    await archive.archive([page(n, f"Station {n} has the code K{n}, says Elza Marrow.") for n in range(40)])
+    await archive.close()
+    spoil(tmp_path / "ledger.sqlite", "words_data")
+    with monkeypatch.context() as cut:
+        cut.setattr("research_agent.memory.ledger.names", lambda text: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Archive.open(tmp_path, run="r")
+        gc.collect()  # its lock
+    archive = Archive.open(tmp_path, run="r")
+    assert "all 80 rows are kept" in archive.mended
     assert "K7" in (await archive.recall("station 7 code K7", budget_tokens=60))[0].text
     await archive.close()
 

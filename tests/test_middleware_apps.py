@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import wrap_model_call
+from langchain.agents.middleware import wrap_model_call, wrap_tool_call
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -83,6 +83,46 @@ def test_a_kill_between_parallel_results_repeats_none_that_were_kept(tmp_path: P
         check_prompts([*first.prompts, *second.prompts])
         read = middleware.archive("t").find(kind="observation")
         assert [(s.step, s.text) for s in read] == [(n, look.invoke({"place": n})) for n in range(1, 14 * WIDE + 1)]
+        middleware.close()
+
+
+@pytest.mark.parametrize("dies", ["before it is archived", "after it is archived"])
+def test_a_call_cut_before_its_checkpoint_runs_again_under_its_id_and_is_archived_once(tmp_path: Path, dies: str) -> None:
+    acted: list[str] = []
+    dead = True
+
+    @tool
+    def act(tool_call_id: Annotated[str, InjectedToolCallId]) -> str:
+        """Act."""
+        acted.append(tool_call_id)
+        return f"{FILLER}It is done."
+
+    @wrap_tool_call
+    def cut(request: Any, handler: Any) -> Any:
+        result = handler(request)
+        if dead:
+            raise KeyboardInterrupt
+        return result
+
+    def reply(messages: list[BaseMessage], kwargs: dict[str, Any]) -> AIMessage:
+        call = {"name": "act", "args": {}, "id": "call-1"}
+        return AIMessage("Done.") if isinstance(messages[-1], ToolMessage) else AIMessage("", tool_calls=[call])
+
+    def opened(saver: SqliteSaver) -> tuple[Any, TraceMemoryMiddleware]:
+        middleware = TraceMemoryMiddleware(tmp_path / "memory")
+        both: list[Any] = [middleware, cut] if dies.startswith("before") else [cut, middleware]
+        return create_agent(ScriptedModel(script=reply), [act], middleware=both, checkpointer=saver), middleware
+
+    with SqliteSaver.from_conn_string(str(tmp_path / "c.sqlite")) as saver:
+        agent, middleware = opened(saver)
+        with pytest.raises(KeyboardInterrupt):
+            agent.invoke(ASKED, CONFIG)
+        middleware.close()
+        dead = False
+        agent, middleware = opened(saver)
+        assert agent.invoke(None, CONFIG)["messages"][-1].content == "Done."
+        assert acted == ["call-1", "call-1"]
+        assert len(middleware.archive("t").find(kind="observation")) == 1  # type: ignore[union-attr]
         middleware.close()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import wrap_tool_call
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -207,6 +208,38 @@ async def test_recall_leaves_out_what_stands_in_its_own_conversation_and_not_in_
         await agent.ainvoke(None, config)  # it fetched, and is about to recall
     for name, other in (("alice", "bob"), ("bob", "alice")):
         result = await agent.ainvoke(None, threads[name])
+        brought = next(m.content for m in result["messages"] if isinstance(m, ToolMessage) and m.name == "recall")
+        assert other * 3 in brought
+        assert name * 3 not in brought
+    await archive.close()
+
+
+async def test_runs_without_a_thread_leave_out_each_what_stands_in_its_own_prompt(tmp_path: Path) -> None:
+    both, archive = asyncio.Barrier(2), Archive.open(tmp_path, run="app")
+
+    @tool
+    async def fetch(q: str) -> str:
+        """Fetch."""
+        return f"the harbour secret of {q} is {q * 3}"
+
+    @wrap_tool_call
+    async def together(request: Any, handler: Any) -> Any:
+        if request.tool_call["name"] == "recall":
+            await both.wait()
+        return await handler(request)
+
+    def reply(messages: list[BaseMessage], kwargs: dict[str, Any]) -> AIMessage:
+        name, brought = str(messages[0].content), sum(isinstance(m, ToolMessage) for m in messages)
+        calls: list[dict[str, Any]] = [
+            {"name": "fetch", "args": {"q": name}, "id": "c"},
+            {"name": "recall", "args": {"query": "harbour secret", "kind": "observation"}, "id": "d"},
+        ]
+        return AIMessage("", tool_calls=[calls[brought]]) if brought < 2 else AIMessage("Done.")
+
+    agent = create_agent(ScriptedModel(script=reply), [fetch], middleware=[together, TraceMemoryMiddleware(archive)])
+    names = ("alice", "bob")
+    results = await asyncio.gather(*(agent.ainvoke({"messages": [HumanMessage(name)]}) for name in names))
+    for name, other, result in zip(names, reversed(names), results, strict=True):
         brought = next(m.content for m in result["messages"] if isinstance(m, ToolMessage) and m.name == "recall")
         assert other * 3 in brought
         assert name * 3 not in brought

@@ -36,7 +36,7 @@ async def write(folder, die_at):
         left[0] -= 1
         if left[0] == 0:
             os._exit(9)
-    archive._ledger._db.set_trace_callback(traced)
+    archive._ledger._db._db.set_trace_callback(traced)
     for number in (1, 2):
         segments, body = step(number)
         await archive.archive(segments, bodies=[body])

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.types import Send
 
 from research_agent.graphs import prompts
@@ -48,21 +48,28 @@ def other_question(values: ResearchState, question: str, turns: list[TurnRef]) -
     return {"question": question, "plan": [], "turns": turns, "calls": [], "results": {}, "opened": "", "feedback": "", "reviews": 0}
 
 
-async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: Mapping[str, Any], *, unrouted: bool = False) -> None:
-    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, unless it is `unrouted`:
-    those of calls with the calls as they are now."""
+async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: Mapping[str, Any], *, to: str | None = None) -> None:
+    """Writes a thread's newest checkpoint again with other values. The tasks that wait on it still do, those of calls with the calls as
+    they are now; with `to`, that node alone runs next, and none where it is empty."""
     checkpoint = at.checkpoint
     values = {**checkpoint["channel_values"], **changed}
-    if sent := values.get(_TASKS):
+    anew = set(changed)
+    if to is not None:
+        values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
+        if to:
+            values[_BRANCH + to] = None
+            anew.add(_BRANCH + to)
+    elif sent := values.get(_TASKS):
         calls = {call["id"]: call for call in changed.get("calls") or ()}
         values[_TASKS] = [Send(s.node, {**s.arg, "call": calls.get(s.arg["call"]["id"], s.arg["call"])}) for s in sent]
-    if unrouted:
-        values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
     versions = dict(checkpoint["channel_versions"])
     version = saver.get_next_version(max(versions.values(), default=None), None)
-    versions |= dict.fromkeys(changed, version)
+    versions |= dict.fromkeys(anew, version)
     config: RunnableConfig = {"configurable": {"thread_id": at.config["configurable"]["thread_id"], "checkpoint_ns": ""}}
     if at.parent_config:
         config["configurable"]["checkpoint_id"] = at.parent_config["configurable"]["checkpoint_id"]
     metadata = cast(CheckpointMetadata, dict(at.metadata))
-    await saver.aput(config, {**checkpoint, "channel_values": values, "channel_versions": versions}, metadata, versions)
+    written = {**checkpoint, "channel_values": values, "channel_versions": versions}
+    if to is not None:
+        written["updated_channels"] = None  # by which LangGraph would look for tasks among what was written then only
+    await saver.aput(config, cast(Checkpoint, written), metadata, versions)

@@ -178,7 +178,7 @@ class _Copy:
             changed |= other_plan(values, changes.plan, changes.question, self._target)
         elif self._replans:
             changed |= other_question(values, changes.question, self._fold(values))
-        await amend(saver, found, changed, unrouted=self._replans)
+        await amend(saver, found, changed, to="" if self._replans else None)
         then = asdict(Then.of(values, self._step))
         told = {"changed": changed, "replanned": self._replans, "then": then}
         self._records.add(Record(self._records.sessions() + 1, int(found.metadata["step"]), "fork", "", told))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -16,17 +17,38 @@ from research_agent.history.steps import values_of
 from research_agent.memory import NotArchived
 
 
-async def leave_out(saver: BaseCheckpointSaver[Any], thread: RunnableConfig, bodies: Archive) -> int:
-    """How many messages of the conversation are lost. Where there are any, its newest checkpoint is written again without their turns."""
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Messages that are lost, and what of the newest checkpoint is other without their turns."""
+
+    at: CheckpointTuple
+    count: int
+    changed: ResearchState
+    to: str | None
+    """The node that runs next, where the calls that waited go with their turn: nobody would read what they bring."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As it is recorded: a replay leaves out the same."""
+        return {"changed": self.changed, "to": self.to}
+
+    async def leave_out(self, saver: BaseCheckpointSaver[Any]) -> None:
+        """Done twice it comes to the same."""
+        await amend(saver, self.at, self.changed, to=self.to)
+
+
+async def lost_of(saver: BaseCheckpointSaver[Any], thread: RunnableConfig, bodies: Archive) -> Lost | None:
+    """None where every message of the conversation is there."""
     found = await saver.aget_tuple(thread)
     if found is None:
-        return 0
+        return None
     values = values_of(found)
     head, turns, results = values.get("head") or [], values.get("turns") or [], _results(found)
     lost = {turn["ref"] for turn in (*head, *turns, *results) if not _there(turn["ref"], bodies)}
-    if lost:
-        await amend(saver, found, _without(lost, values, results, bodies))
-    return len(lost)
+    if not lost:
+        return None
+    changed = _without(lost, values, results, bodies)
+    return Lost(found, len(lost), changed, "investigate" if "calls" in changed else None)
 
 
 def _results(item: CheckpointTuple) -> list[TurnRef]:

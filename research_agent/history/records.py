@@ -1,7 +1,7 @@
 """What a run met that it could not foresee, in the order it met it: `records.sqlite`. Texts stand in the ledger, by their hash.
 
 kind     key        data
-session             how a session began: its start, limits, models, tools
+session             how a session began: its start, limits, models, tools, what it left out because it was lost
 fork                what a fork changed before its first session
 ask      role       a request to a model (messages and tools by hash) and the reply, or the failure
 kept     role       the same, of a reply that came before a kill and was gone on with after it (only in what `current` gives, and in forks)

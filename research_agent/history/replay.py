@@ -23,19 +23,22 @@ from research_agent.graphs.act import WrongCall
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.failures import LONGEST_WAIT_S
 from research_agent.graphs.ports import Asked, Context, Document, Finding, Limits, Model, ModelCallError, Observation, Prices, Used
-from research_agent.graphs.state import Call
+from research_agent.graphs.state import Call, ResearchState
 from research_agent.history.changes import amend
 from research_agent.history.memory_copy import Then
 from research_agent.history.recorder import TapedArchive, id_of, super_step
 from research_agent.history.records import NAME, Record, Records, current
 from research_agent.history.requests import Writer, Written
 from research_agent.history.snapshot import ledger, snapshot
+from research_agent.history.steps import values_of
 from research_agent.memory import Archive, NotArchived, Passage, Segment
 from research_agent.memory.ledger import Ledger
 from research_agent.memory.segment import thread_of
 from research_agent.runs import Run, RunError
 
 _SHOWN_CHARS = 60
+_BROUGHT = ("observation", "finding")
+"""Kinds of segments that a call archives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +103,19 @@ class _Replay:
                 if record.kind == "fork":
                     await self._fork(graph, saver, thread, record)
                 else:
-                    await self._session(graph, thread, record, following)
+                    await self._session(graph, saver, thread, record, following)
             player.finish()
         except _Differs as found:
             difference = str(found)
         return Replayed(player.same, player.recorded, difference)
 
-    async def _session(self, graph: ResearchGraph, thread: RunnableConfig, record: Record, following: Record | None) -> None:
+    async def _session(
+        self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record, following: Record | None
+    ) -> None:
         data = record.data
         self._player.begin(record, None if following is None else following.at)
+        if lost := data.get("lost"):
+            await self._leave_out(saver, thread, lost)
         if data.get("reopened") and (following is None or following.at > record.at):  # or it was killed before that was done
             await graph.aupdate_state(thread, data["reopened"]["values"], as_node=data["reopened"]["as_node"])
         start: Any = None
@@ -124,7 +131,7 @@ class _Replay:
 
     async def _fork(self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record) -> None:
         data = record.data
-        await self._amend(saver, thread, data["changed"], unrouted=data["replanned"])
+        await self._amend(saver, thread, data["changed"], to="" if data["replanned"] else None)
         if made := {call["step"] for call in data["changed"].get("calls") or ()}:
             calls = [segment for segment in self._source.segments(self._run.id) if segment.kind == "call" and segment.step in made]
             await self._archive.archive(calls)
@@ -138,11 +145,20 @@ class _Replay:
         await self._archive.forget()
         await self._archive.archive(had)
 
-    async def _amend(self, saver: InMemorySaver, thread: RunnableConfig, changed: dict[str, Any], *, unrouted: bool = False) -> None:
+    async def _leave_out(self, saver: InMemorySaver, thread: RunnableConfig, lost: dict[str, Any]) -> None:
+        """The calls that go with their turn were not made, or only archived what they brought before their process died."""
+        before = await self._amend(saver, thread, lost["changed"], to=lost["to"])
+        gone = {call["step"] for call in before.get("calls") or () if lost["to"]}
+        brought = [segment for segment in self._source.segments(self._run.id) if segment.step in gone and segment.kind in _BROUGHT]
+        await self._archive.archive(brought)
+
+    async def _amend(self, saver: InMemorySaver, thread: RunnableConfig, changed: dict[str, Any], *, to: str | None) -> ResearchState:
+        """The state as it was."""
         found = await saver.aget_tuple(thread)
         if found is None:
             raise _Differs("nothing was begun that could be gone on with")
-        await amend(saver, found, changed, unrouted=unrouted)
+        await amend(saver, found, changed, to=to)
+        return values_of(found)
 
     def _context(self, record: Record) -> Context:
         player, data = self._player, record.data

@@ -10,7 +10,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -31,11 +30,12 @@ from .adapt import adapted
 from .answer import Answer
 from .catalog import Row, lookup
 from .errors import from_answer, from_exception
-from .http import IDLE_TIMEOUT_S, options
+from .http import IDLE_TIMEOUT_S, async_client, client
 from .sse import Events
 from .structured import asked_by_format
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError)
+_KEY_CHARS = 8
 _TRACE_HEADERS = ("x-trace-id", "x-request-id", "msh-request-id")
 
 
@@ -54,7 +54,8 @@ class ReasoningChatModel(BaseChatModel):
     stop: list[str] | None = None
     extra_body: dict[str, Any] | None = None
     """Further fields of the request."""
-    default_headers: dict[str, str] | None = None
+    default_headers: dict[str, SecretStr] | None = None
+    """Sent with each request; any of them may be a key."""
     streaming: bool = False
     """Also `invoke` asks for a stream."""
     stream_usage: bool = True
@@ -91,16 +92,15 @@ class ReasoningChatModel(BaseChatModel):
     def _host(self) -> str:
         return urlsplit(self.base_url).hostname or "host"
 
-    @cached_property
-    def _client(self) -> httpx.Client:
-        return httpx.Client(**options(httpx, self.idle_timeout_s))
-
-    @cached_property
-    def _async_client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**options(httpx, self.idle_timeout_s))
-
     def _secret(self) -> str:
         return self.api_key.get_secret_value() if self.api_key else ""
+
+    def _headers(self) -> dict[str, str]:
+        return {name: value.get_secret_value() for name, value in (self.default_headers or {}).items()}
+
+    def _secrets(self) -> list[str]:
+        """What a host may echo in an error. A header's value that is too short for a key is a word."""
+        return [self._secret(), *(value for value in self._headers().values() if len(value) >= _KEY_CHARS)]
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
         return {**super()._get_ls_params(stop=stop or self.stop, **kwargs), "ls_provider": self.row.provider}
@@ -182,27 +182,32 @@ class ReasoningChatModel(BaseChatModel):
                     break
         yield reader.end()
 
+    # A client for each request: one that is shared between threads or event loops closes the connections of the others.
+
     @contextmanager
     def _sent(self, payload: Mapping[str, Any]) -> Iterator[httpx.Response]:
         try:
-            with self._client.stream("POST", **self._request(payload)) as response:
+            with client(httpx, self.base_url, self.idle_timeout_s) as http, http.stream("POST", **self._request(payload)) as response:
                 if not response.is_success:
                     response.read()
                     raise self._refused(response, payload)
                 yield response
         except _FAILURES as error:
-            raise from_exception(error, host=self._host, secret=self._secret()) from None
+            raise from_exception(error, host=self._host, secrets=self._secrets()) from None
 
     @asynccontextmanager
     async def _asent(self, payload: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
         try:
-            async with self._async_client.stream("POST", **self._request(payload)) as response:
+            async with (
+                async_client(httpx, self.base_url, self.idle_timeout_s) as http,
+                http.stream("POST", **self._request(payload)) as response,
+            ):
                 if not response.is_success:
                     await response.aread()
                     raise self._refused(response, payload)
                 yield response
         except _FAILURES as error:
-            raise from_exception(error, host=self._host, secret=self._secret()) from None
+            raise from_exception(error, host=self._host, secrets=self._secrets()) from None
 
     def _request(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -213,7 +218,7 @@ class ReasoningChatModel(BaseChatModel):
             "Content-Type": "application/json",
             "Accept": "text/event-stream, application/json",
             **({"Authorization": f"Bearer {key}"} if key else {}),
-            **(self.default_headers or {}),
+            **self._headers(),
         }
         url = f"{self.base_url.rstrip('/')}/chat/completions"
         # A lone surrogate becomes the JSON escape that it is.
@@ -223,7 +228,7 @@ class ReasoningChatModel(BaseChatModel):
         if kwargs.pop("stream_usage", self.stream_usage) and self.row.stream_usage:
             kwargs["stream_options"] = {"include_usage": True}
         payload = self.payload(messages, stop, **{**kwargs, "stream": True})
-        return payload, _Reader(self._answer(payload), self._host, self._secret(), self._learn)
+        return payload, _Reader(self._answer(payload), self._host, self._secrets(), self._learn)
 
     def _whole(self, payload: Mapping[str, Any], body: bytes, headers: Mapping[str, str]) -> ChatResult:
         text = body.decode("utf-8-sig", "replace")
@@ -232,7 +237,7 @@ class ReasoningChatModel(BaseChatModel):
         except (json.JSONDecodeError, RecursionError):
             data = None
         if not isinstance(data, dict) or data.get("error") or not data.get("choices"):
-            raise from_answer(200, text, host=self._host, secret=self._secret())
+            raise from_answer(200, text, host=self._host, secrets=self._secrets())
         answer = self._answer(payload)
         answer.feed(data)
         message = message_chunk_to_message(answer.end(trace_id=_trace_id(headers)))
@@ -253,7 +258,7 @@ class ReasoningChatModel(BaseChatModel):
 
     def _refused(self, response: httpx.Response, payload: Mapping[str, Any]) -> ModelCallError:
         body = response.content.decode("utf-8", "replace")  # whatever charset it says
-        failure = from_answer(response.status_code, body, host=self._host, headers=response.headers, secret=self._secret())
+        failure = from_answer(response.status_code, body, host=self._host, headers=response.headers, secrets=self._secrets())
         learned = adapted(self.row, failure.reason) if failure.kind == "bad_request" else None
         if learned is None or not (payload.get("response_format") or learned.structured == self.row.structured):
             return failure
@@ -264,12 +269,12 @@ class ReasoningChatModel(BaseChatModel):
 class _Reader:
     """Bytes of a stream to chunks. A host that ignores `stream` and answers whole is read as well."""
 
-    def __init__(self, answer: Answer, host: str, secret: str, learn: Callable[[Answer], None]) -> None:
+    def __init__(self, answer: Answer, host: str, secrets: Sequence[str], learn: Callable[[Answer], None]) -> None:
         self._answer = answer
         self._learn = learn
         self._events = Events()
         self._host = host
-        self._secret = secret
+        self._secrets = secrets
         self._trace_id = ""
         self._body: list[bytes] | None = None
         self.done = False
@@ -308,7 +313,7 @@ class _Reader:
                 return
             chunk = {"error": data}
         if not isinstance(chunk, dict) or chunk.get("error") or chunk.get("object") == "error":
-            raise from_answer(200, data, host=self._host, secret=self._secret)
+            raise from_answer(200, data, host=self._host, secrets=self._secrets)
         self._answer.feed(chunk)
 
 

@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from pydantic import SecretStr
 
 from .catalog import Row
-from .http import IDLE_TIMEOUT_S, library, options
+from .http import IDLE_TIMEOUT_S, async_client, client, library
 from .settings import Settings
 from .vendor import VendorModel
 
@@ -29,11 +29,11 @@ class Claude(VendorModel, ChatAnthropic):
 
     @cached_property
     def _client(self) -> anthropic.Client:
-        return anthropic.Client(**self._client_params, http_client=library(anthropic).Client(**options(library(anthropic))))
+        return anthropic.Client(**self._client_params, http_client=client(library(anthropic), self.anthropic_api_url or ""))
 
     @cached_property
     def _async_client(self) -> anthropic.AsyncClient:
-        return anthropic.AsyncClient(**self._client_params, http_client=library(anthropic).AsyncClient(**options(library(anthropic))))
+        return anthropic.AsyncClient(**self._client_params, http_client=async_client(library(anthropic), self.anthropic_api_url or ""))
 
     def errors(self) -> tuple[type[Exception], ...]:
         return (anthropic.APIError, library(anthropic).HTTPError, OSError)

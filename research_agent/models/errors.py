@@ -6,7 +6,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from socket import gaierror
 from typing import Any
@@ -54,18 +54,18 @@ _WINDOW = (
 )
 
 
-def from_exception(error: Exception, *, host: str, secret: str = "") -> ModelCallError:
-    """An error of an SDK or of the connection. `secret` is struck out: hosts echo keys."""
+def from_exception(error: Exception, *, host: str, secrets: Sequence[str] = ()) -> ModelCallError:
+    """An error of an SDK or of the connection. `secrets` are struck out: hosts echo keys."""
     status, response = getattr(error, "status_code", None), getattr(error, "response", None)
     if isinstance(status, int) and response is not None:  # openai's and anthropic's SDK name them alike
-        return from_answer(status, response.text, host=host, headers=response.headers, secret=secret)
+        return from_answer(status, response.text, host=host, headers=response.headers, secrets=secrets)
     body = getattr(error, "body", None)
     if body:  # an error sent inside a stream
-        return from_answer(200, json.dumps(body, default=str), host=host, secret=secret)
+        return from_answer(200, json.dumps(body, default=str), host=host, secrets=secrets)
     cause = error.__cause__ or error
     if "timeout" in f"{type(error).__name__} {type(cause).__name__}".lower():
         return ModelCallError(f"{host}: no answer in time", "network")
-    reason = _line(f"{host}: connection failed: {str(cause) or type(cause).__name__}", secret)
+    reason = _line(f"{host}: connection failed: {str(cause) or type(cause).__name__}", secrets)
     return ModelCallError(reason, "network", unreached=_unreached(error))
 
 
@@ -77,14 +77,16 @@ def _unreached(error: BaseException | None) -> bool:
     return False
 
 
-def from_answer(status: int, body: str, *, host: str, headers: Mapping[str, str] | None = None, secret: str = "") -> ModelCallError:
+def from_answer(
+    status: int, body: str, *, host: str, headers: Mapping[str, str] | None = None, secrets: Sequence[str] = ()
+) -> ModelCallError:
     """An error a host answered with, or sent inside a stream (`status` 200)."""
     message, type_ = _read(body)
     shown = "error in the stream" if status == 200 else str(status)
     status = _status(body) if status == 200 else status
     text = f"{type_} {message}"
     kind = _kind(status, text)
-    reason = _line(f"{host}: {shown}: {message or type_ or 'no reason given'}", secret)
+    reason = _line(f"{host}: {shown}: {message or type_ or 'no reason given'}", secrets)
     wait = _retry_after_s(headers or {}, message) if kind in ("rate_limit", "overloaded", "network") else None
     return ModelCallError(reason, kind, retry_after_s=wait, window_tokens=_window(message) if kind == "overflow" else None)
 
@@ -167,8 +169,8 @@ def _window(message: str) -> int | None:
     return next((int(found[found.lastindex or 1]) for pattern in _WINDOW if (found := pattern.search(plain))), None)
 
 
-def _line(text: str, secret: str) -> str:
-    if secret:
+def _line(text: str, secrets: Sequence[str]) -> str:
+    for secret in filter(None, secrets):
         text = text.replace(secret, "***")
     text = " ".join(text.split())
     return text if len(text) <= MAX_REASON_CHARS else text[: MAX_REASON_CHARS - 1] + "…"

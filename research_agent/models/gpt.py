@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from .answer import REASONING
 from .catalog import Row
-from .http import IDLE_TIMEOUT_S, library, options
+from .http import IDLE_TIMEOUT_S, async_client, client, library
 from .settings import Settings
 from .vendor import VendorModel
 
@@ -54,7 +54,7 @@ def _with_thought(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
 
 def gpt(settings: Settings, row: Row) -> Gpt:
     lib = library(openai)
-    base_url, http = settings.base_url or row.base_url, options(lib)
+    base_url = settings.base_url or row.base_url
     params = {**row.body, **settings.params, "use_responses_api": True}
     reasoning = {"summary": "auto", **({"effort": effort} if (effort := params.pop("reasoning_effort", None)) else {})}
     return Gpt(
@@ -64,8 +64,8 @@ def gpt(settings: Settings, row: Row) -> Gpt:
         max_completion_tokens=settings.max_output_tokens or row.max_output_tokens,
         max_retries=0,
         timeout=IDLE_TIMEOUT_S,
-        http_client=lib.Client(**http),
-        http_async_client=lib.AsyncClient(**http),
+        http_client=client(lib, base_url),
+        http_async_client=async_client(lib, base_url),
         streaming=True,
         store=False,
         include=["reasoning.encrypted_content"],

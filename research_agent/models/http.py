@@ -10,6 +10,7 @@ from typing import Any
 CONNECT_TIMEOUT_S = 15.0
 IDLE_TIMEOUT_S = 300.0
 """Between two bytes: a long prompt is read for minutes before the first."""
+_ANYWHERE = {"host", "accept", "accept-encoding", "connection", "content-length", "content-type", "transfer-encoding", "user-agent"}
 
 
 def library(sdk: ModuleType) -> Any:
@@ -18,17 +19,45 @@ def library(sdk: ModuleType) -> Any:
     return import_module(base.__module__.partition(".")[0])
 
 
-def options(lib: Any, idle_timeout_s: float = IDLE_TIMEOUT_S) -> dict[str, Any]:
-    """For the `Client` and `AsyncClient` of httpx, or of the library that an SDK is built on.
+def client(lib: Any, base_url: str, idle_timeout_s: float = IDLE_TIMEOUT_S) -> Any:
+    """A `Client` of httpx, or of the library that an SDK is built on."""
 
-    A new connection for each call: calls are minutes apart, and an idle one dies unseen or belongs to a closed event loop.
-    """
+    def bare(request: Any) -> None:
+        _bare_elsewhere(request, lib.URL(base_url))
+
+    return lib.Client(**_options(lib, idle_timeout_s), event_hooks={"request": [bare]})
+
+
+def async_client(lib: Any, base_url: str, idle_timeout_s: float = IDLE_TIMEOUT_S) -> Any:
+    """The same as an `AsyncClient`."""
+
+    async def bare(request: Any) -> None:
+        _bare_elsewhere(request, lib.URL(base_url))
+
+    return lib.AsyncClient(**_options(lib, idle_timeout_s), event_hooks={"request": [bare]})
+
+
+def _options(lib: Any, idle_timeout_s: float) -> dict[str, Any]:
+    """A new connection for each call: calls are minutes apart, and an idle one dies unseen or belongs to a closed event loop."""
     return {
         "timeout": lib.Timeout(idle_timeout_s, connect=CONNECT_TIMEOUT_S),
         "limits": lib.Limits(max_connections=100, max_keepalive_connections=0),
         "verify": _tls(lib),
         "follow_redirects": True,
     }
+
+
+def _bare_elsewhere(request: Any, home: Any) -> None:
+    """A redirect is followed to any host, but a header that may hold a key goes to none but the model's own: httpx drops only the one
+    that is named Authorization."""
+    if _origin(request.url) in (_origin(home), ("https", home.host, 443)):
+        return
+    for name in set(request.headers) - _ANYWHERE:
+        del request.headers[name]
+
+
+def _origin(url: Any) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 @cache

@@ -93,7 +93,7 @@ class VendorModel(BaseChatModel):
         self._whole(ended)
 
     def _failed(self, error: Exception) -> ModelCallError:
-        return from_exception(error, host=self.host, secret=self.secret())
+        return from_exception(error, host=self.host, secrets=[self.secret()])
 
     def _whole(self, ended: bool) -> None:
         if not ended:

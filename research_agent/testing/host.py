@@ -136,6 +136,7 @@ def _in_turn(replies: Sequence[Reply]) -> Script:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # the default refuses the sixth of those that come at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):  # a client that has what it wanted hangs up
