@@ -9,6 +9,7 @@ import gc
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -161,7 +162,7 @@ def replay(id: Name, out: Out = RUNS, as_json: AsJson = False) -> None:
         typer.echo(f"replayed {found.id}: {told.requests} of {told.recorded} prompts are the same, byte for byte")
 
 
-def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dict[str, Any] | None, *, rewrite: bool = False) -> NoReturn:
+def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dict[str, Any] | None) -> NoReturn:
     """Runs it with the terminal around it, asks for a waiting plan's approval, and exits with the outcome."""
     from research_agent.terminal import Terminal
 
@@ -169,7 +170,7 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
         terminal({"type": "start", "question": config.question, "model": config.model.name or config.model.provider})
         from research_agent.commands import investigate  # a second or two of libraries: the screen comes first
 
-        result, interrupted = investigate(config, terminal, resumed, answer, rewrite=rewrite)
+        result, interrupted = investigate(config, terminal, resumed, answer)
     if as_json:
         _print_json(_told(result))
     if result.status == "failed":
@@ -279,21 +280,42 @@ def report(
     found = runs.find(id, out)
     if format not in ("md", "html"):
         raise Fault(f"--format {format}: not allowed: md or html", BAD_CONFIG)
-    if model or set_:
-        from research_agent.history.settings import config_of
-
-        config = config_of(found, model=model, role="writer", overrides=set_ or ())
-        _investigate(config, as_json, str(found.folder), None, rewrite=True)
+    told = _rewritten(found, model, set_ or (), as_json) if model or set_ else None
     path = found.folder / f"report.{format}"
     if path.is_file():
-        typer.echo(path.read_text("utf-8"))
-        return
-    import asyncio
+        text = path.read_text("utf-8")
+    else:
+        import asyncio
 
-    from research_agent.history.rendering import rendered
+        from research_agent.history.rendering import rendered
+
+        text = asyncio.run(rendered(found, format))
+    _print_json({**(told or _recorded(found)), "text": text}) if as_json else typer.echo(text)
+
+
+def _rewritten(found: Run, model: str, overrides: Sequence[str], as_json: bool) -> dict[str, Any]:
+    """Has the report written anew, and tells of it as it goes, beside the report. Ends the program where it was not."""
     from research_agent.history.settings import config_of
+    from research_agent.terminal import Terminal
 
-    typer.echo(asyncio.run(rendered(found, format, config_of(found))))
+    config = config_of(found, model=model, role="writer", overrides=overrides)
+    writer = config.model_for("writer")
+    with Terminal(stderr=True) as terminal:
+        terminal({"type": "start", "question": config.question, "model": writer.name or writer.provider})
+        from research_agent.commands import investigate
+
+        result, interrupted = investigate(config, terminal, str(found.folder), None, rewrite=True)
+    if result.status == "failed":
+        if as_json:
+            _print_json(_told(result))
+        raise Fault(result.reason, INTERRUPTED if interrupted else FAILED)
+    return _told(result)
+
+
+def _recorded(found: Run) -> dict[str, Any]:
+    record = found.read()
+    report = str(found.folder / record["report"]) if record.get("report") else None
+    return {"id": found.id, "folder": str(found.folder), "status": found.status(), "reason": record.get("reason", ""), "report": report}
 
 
 @app.command()

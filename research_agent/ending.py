@@ -62,7 +62,7 @@ class Ending:
 
     def finish(self, state: ResearchState, archive: Archive, *, drained: bool = False, lost: str = "") -> Result:
         """`lost`: why its checkpoints cannot be reached; what was found lies elsewhere, and is reported."""
-        from research_agent.history.rendering import investigation  # what renders a report is not waited for at a start
+        from research_agent.history.rendering import investigation, written_by  # what renders a report is not waited for at a start
         from research_agent.report import build
 
         self.cut = bool(lost)
@@ -72,11 +72,13 @@ class Ending:
             draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
         if not draft and not archive.find(kind="finding"):
             return self.ended(state, "incomplete" if drained else "failed", stopped or "nothing was written")
-        report = build(investigation(self._run, self._config, state, archive, draft=draft, reason=stopped, finished_at=now()))
+        written = written_by(self._config)
+        report = build(investigation(self._run, written, state, archive, draft=draft, reason=stopped, finished_at=now()))
         if not report.sources:
             read = len(archive.find(kind="observation"))
             return self.ended(state, "failed", f"no evidence was found: {read} documents were read, and none answers the question")
         path = self._write(report)
+        self._run.update(written=written)
         self._teller.emit({"type": "report", "path": str(path), "answer": report.answer})
         return self.ended(state, "incomplete" if stopped else "complete", stopped, path, report.answer)
 
@@ -145,6 +147,8 @@ class Ending:
         self._run.write("findings.json", _json(report.findings))
         made = texts(report)
         written = [self._run.write(f"report.{name}", made[name]) for name in self._config.report.formats]
+        for name in made.keys() - set(self._config.report.formats):  # an earlier one's: asked for, it is made of what is stored now
+            (self._run.folder / f"report.{name}").unlink(missing_ok=True)
         return written[0]
 
 

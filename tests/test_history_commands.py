@@ -315,3 +315,45 @@ def test_a_report_in_a_format_that_was_not_asked_for_is_made_of_what_is_stored(w
     assert made.code == 0
     assert made.out.strip() == written.strip()
     assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
+
+
+def test_a_report_written_anew_is_printed_and_its_writer_is_not_the_runs(world: Path, command: Command) -> None:
+    run = only(world)
+    before = run.read()
+    done = command("report", run.id, "--set", "report.max_words=60", "--set", "report.formats=[md]")
+    assert done.code == 0
+    assert done.out.strip() == (run.folder / "report.md").read_text("utf-8").strip()
+    assert done.out.startswith("# ")
+    assert f"run {run.id} in {run.folder}: its report is written again by extractive\n" in done.err
+    assert "resumed" not in done.err
+    assert len((run.folder / "report.1.md").read_text("utf-8")) > len(done.out)
+    assert run.read()["config"] == before["config"]
+    page = command("report", run.id, "--format", "html")  # of the new report, though only Markdown was asked for then
+    assert (run.folder / "report.html").exists() is False
+    assert len(page.out) < len((run.folder / "report.1.html").read_text("utf-8"))
+    told = json.loads(command("report", run.id, "--json").out)
+    assert (told["status"], told["report"]) == ("complete", str(run.folder / "report.md"))
+    assert told["text"].strip() == done.out.strip()
+
+
+def test_a_writer_that_cannot_be_reached_is_one_line_and_the_report_stays(
+    world: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("research_agent.graphs.calls.wait_s", lambda error, attempt: 0.01)
+    run = only(world)
+    before, report = run.read(), (run.folder / "report.md").read_bytes()
+    done = command("report", run.id, "--model", "vllm:any", "--set", "roles.writer.base_url=http://127.0.0.1:1/v1")
+    assert (done.code, done.out) == (1, "")
+    [line] = [line for line in done.err.splitlines() if "written anew" in line]
+    assert line == done.err.splitlines()[-1]
+    assert re.fullmatch(
+        r"research-agent: the report was not written anew: nothing answers at 127\.0\.0\.1:1, .*base_url; the one there was stays", line
+    )
+    assert "findings as they were noted" not in done.err
+    after = run.read()
+    assert [after[name] for name in ("status", "reason", "report", "config")] == [
+        before[name] for name in ("status", "reason", "report", "config")
+    ]
+    assert (run.folder / "report.md").read_bytes() == report
+    assert not list(run.folder.glob("report.1.*"))
+    assert command("report", run.id).out.strip().encode() == report.strip()

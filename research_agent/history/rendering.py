@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.graphs.state import ResearchState
+from research_agent.history.settings import config_of
 from research_agent.history.steps import read_only, values_of
 from research_agent.memory import Archive
 from research_agent.report import Found, Investigation, Report, build
@@ -19,11 +21,24 @@ def texts(report: Report) -> dict[str, str]:
     return {"md": report.markdown, "html": report.html}
 
 
+def written_by(config: Config) -> dict[str, Any]:
+    """What of a config is in the report that it writes. The record keeps it: a report may be of another writer than the run's."""
+    writer = config.model_for("writer")
+    return {"model": writer.name, "extractive": writer.provider == "extractive", "max_words": config.report.max_words}
+
+
 def investigation(
-    run: Run, config: Config, state: ResearchState, archive: Archive, *, draft: dict[str, Any] | None, reason: str, finished_at: str
+    run: Run,
+    written: Mapping[str, Any],
+    state: ResearchState,
+    archive: Archive,
+    *,
+    draft: dict[str, Any] | None,
+    reason: str,
+    finished_at: str,
 ) -> Investigation:
-    """What its report is made of. `reason`: why it is not complete; empty if it is."""
-    writer, assets = config.model_for("writer"), Assets(run.folder)
+    """What its report is made of. `written`: as `written_by` gave it; `reason`: why it is not complete, empty if it is."""
+    assets = Assets(run.folder)
     findings = [
         Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)
         for finding in archive.find(kind="finding")
@@ -40,15 +55,13 @@ def investigation(
         status="incomplete" if reason else "complete",
         reason=reason,
         failures=state.get("failures", []),
-        model=writer.name,
-        extractive=writer.provider == "extractive",
-        max_words=config.report.max_words,
+        **written,
         folder=str(Path.cwd()),  # the folder search names files from here
         finished_at=finished_at,
     )
 
 
-async def rendered(run: Run, format: str, config: Config) -> str:
+async def rendered(run: Run, format: str) -> str:
     """The report that the run has, in this format. Nothing of the run is written. Raises RunError where it has none."""
     record = run.read()
     if not record.get("report"):
@@ -61,8 +74,8 @@ async def rendered(run: Run, format: str, config: Config) -> str:
     try:
         stopped = record["status"] == "incomplete" and not state.get("stopped")  # by a person: a draft of earlier is not what was reported
         draft = None if stopped else state.get("report") or None
-        return texts(
-            build(investigation(run, config, state, archive, draft=draft, reason=record["reason"], finished_at=record["updated"]))
-        )[format]
+        written = record.get("written") or written_by(config_of(run))
+        made = investigation(run, written, state, archive, draft=draft, reason=record["reason"], finished_at=record["updated"])
+        return texts(build(made))[format]
     finally:
         await archive.close()

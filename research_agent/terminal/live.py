@@ -117,6 +117,10 @@ class Terminal:
         self._stop()
         path, answer = self._report.get("path", ""), self._report.get("answer", "")
         self._report = {}
+        if self._view.rewritten:  # whoever had it written again is given all of it, or told why not
+            if path:
+                self._write(ending(end))
+            return
         if not self._is_live:
             self._write(ending(end))
             if path:
