@@ -284,6 +284,8 @@ def report(
     path = found.folder / f"report.{format}"
     if path.is_file():
         text = path.read_text("utf-8")
+        if (status := found.status()) in ("running", "interrupted"):
+            _said(f"run {found.id} is {status} since: this is the report that it had before")
     else:
         import asyncio
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from research_agent.config import Config
-from research_agent.event_log import by_role
+from research_agent.event_log import by_role, events, warnings
 from research_agent.graphs.ports import ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
@@ -107,10 +107,10 @@ class Ending:
             reason=reason,
             **counts,
             model_calls=state.get("usage", NO_USAGE)["calls"],
-            roles=by_role(self._run.events),
+            roles=by_role(events(self._run.events)),
             sub_questions=state.get("plan", []),
             failures=state.get("failures", []),
-            warnings=self._teller.warnings,
+            warnings=warnings(events(self._run.events)),
             report=report.name if report else None,
         )
         if not self.cut:

@@ -20,7 +20,7 @@ from langsmith.run_helpers import tracing_context
 from research_agent.assets.keep import Assets
 from research_agent.config import Config, StoreConfig
 from research_agent.ending import Ending, Result
-from research_agent.event_log import EventLog, by_role
+from research_agent.event_log import EventLog, by_role, events
 from research_agent.events import Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.flight import left_by
@@ -180,7 +180,7 @@ class Session:
         try:
             return cast(ResearchState, (await graph.aget_state(thread)).values)
         except (StoreError, sqlite3.Error):
-            roles = by_role(self._run.events).values()
+            roles = by_role(events(self._run.events)).values()
             totals = {key: sum(role[key] for role in roles) for key in NO_USAGE}
             told = ResearchState(question=self._config.question, plan=self._teller.plan, step=self._teller.step, usage=cast(Usage, totals))
             return {**before, **told}

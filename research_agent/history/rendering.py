@@ -13,7 +13,7 @@ from research_agent.history.settings import config_of
 from research_agent.history.steps import read_only, values_of
 from research_agent.memory import Archive
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, RunError
+from research_agent.runs import Run, RunError, now
 
 
 def texts(report: Report) -> dict[str, str]:
@@ -62,20 +62,25 @@ def investigation(
 
 
 async def rendered(run: Run, format: str) -> str:
-    """The report that the run has, in this format. Nothing of the run is written. Raises RunError where it has none."""
-    record = run.read()
-    if not record.get("report"):
-        raise RunError(f"run {run.id} has no report; {run.status()}: {record.get('reason') or 'no reason given'}")
+    """The report that the run has, in this format; or of what it has noted by now. Nothing of the run is written.
+
+    Raises RunError where there is nothing to report.
+    """
+    record, status = run.read(), run.status()
+    none = f"run {run.id} has no report; {status}: {record.get('reason') or 'nothing was noted for one'}"
     async with read_only(run) as history:
         if not history:
-            raise RunError(f"run {run.id} has no checkpoints: its report cannot be made in another format")
+            raise RunError(none if not record.get("report") else f"run {run.id} has no checkpoints: its report cannot be made again")
         state = values_of(history[-1])
     archive = Archive.open(run.folder, run=run.id, read_only=True)
     try:
+        if not record.get("report") and not archive.find(kind="finding"):
+            raise RunError(none)
         stopped = record["status"] == "incomplete" and not state.get("stopped")  # by a person: a draft of earlier is not what was reported
-        draft = None if stopped else state.get("report") or None
+        draft = None if stopped or not record.get("report") else state.get("report") or None
+        reason = record["reason"] or ("" if status == "complete" else f"the run is {status}: this is what it had noted by {now()}")
         written = record.get("written") or written_by(config_of(run))
-        made = investigation(run, written, state, archive, draft=draft, reason=record["reason"], finished_at=record["updated"])
+        made = investigation(run, written, state, archive, draft=draft, reason=reason, finished_at=record["updated"])
         return texts(build(made))[format]
     finally:
         await archive.close()
