@@ -19,6 +19,7 @@ from .chunks import chunks, windows
 from .errors import ArchiveError, NotArchived, ReadOnly
 from .reading import Reader
 from .recent import RecentTexts
+from .remedy import rebuild_of
 from .segment import MAX_ORDINALS, Kind, Segment, content_hash
 from .words import names, title_key
 
@@ -119,7 +120,7 @@ class Ledger:
 
     @property
     def _rebuild(self) -> str:
-        return f"`research-agent memory rebuild {self._told.parent.name}`"
+        return rebuild_of(self._told.parent)
 
     def _migrate(self, again: bool) -> None:
         with self._write():

@@ -143,10 +143,11 @@ class Session:
             if rewrite and not values.get("report"):
                 return await self._not_rewritten(graph, thread, archive, context, before, state)
             await archive.flush()
-            if archive.stats().failure:
-                self._teller.warn(
-                    f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed"
-                )
+            index = archive.stats()
+            if index.mended:
+                self._teller.warn(index.mended)
+            if index.failure:
+                self._teller.warn(f"recall went by words only: {index.failure}; what lacks is made up for when the run is resumed")
             return self._ending.finish(values, archive, drained=drained)
 
     async def _found(
