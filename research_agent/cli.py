@@ -177,9 +177,17 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
         raise Fault(f"the run failed: {result.reason}", FAILED)
     if result.status == "complete":
         raise typer.Exit(COMPLETE)
-    answer_it = " --answer yes" if result.waiting else ""
-    goes_on = "" if "resume" in result.reason else f"; research-agent resume {result.id}{answer_it}{_raised(result.reason)} goes on"
-    raise Fault(f"incomplete: {result.reason}{goes_on}", INTERRUPTED if interrupted else INCOMPLETE)
+    raise Fault(f"incomplete: {result.reason}{_goes_on(result)}", INTERRUPTED if interrupted else INCOMPLETE)
+
+
+def _goes_on(result: Result) -> str:
+    from research_agent.memory.remedy import name_of
+    from research_agent.terminal.lines import how_to_answer
+
+    name = name_of(result.folder)
+    if result.waiting:
+        return f": {how_to_answer(name)}"
+    return "" if "resume" in result.reason else f"; `research-agent resume {name}{_raised(result.reason)}` goes on"
 
 
 def _raised(reason: str) -> str:
@@ -201,7 +209,7 @@ def _told(result: Result) -> dict[str, Any]:
 def list_(
     text: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]", help="Only runs whose question or id holds these words.")] = None,
     out: Out = RUNS,
-    status: Annotated[str, typer.Option("--status", help="Only runs that are complete, incomplete, failed, running, ...")] = "",
+    status: Annotated[str, typer.Option("--status", help="Only runs that are complete, incomplete, failed, running, waiting, ...")] = "",
     as_json: AsJson = False,
 ) -> None:
     """The runs there are: status, age, steps, cost, question."""
@@ -240,7 +248,7 @@ def show(
         items = found.read().get("sub_questions") or []
         if not items:
             raise Fault(f"run {found.id} has no plan yet", FAILED)
-        _print_json(items) if as_json else typer.echo(write_plan(found.id, items), nl=False)
+        _print_json(items) if as_json else typer.echo(write_plan(found.name, items), nl=False)
     else:
         record = {**found.read(), "status": found.status(), "folder": str(found.folder)}
         if record["status"] in ("running", "interrupted"):

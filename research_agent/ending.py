@@ -69,7 +69,7 @@ class Ending:
         draft, stopped = state.get("report") or None, lost or self._with_remedy(state)
         if drained:
             noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
-            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
+            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.name} goes on"
         if not draft and not archive.find(kind="finding"):
             return self.ended(state, "incomplete" if drained else "failed", stopped or "nothing was written")
         written = written_by(self._config)
@@ -112,6 +112,7 @@ class Ending:
             failures=state.get("failures", []),
             warnings=warnings(events(self._run.events)),
             report=report.name if report else None,
+            waiting=waiting,
         )
         if not self.cut:
             self._slot.clear()
@@ -130,14 +131,14 @@ class Ending:
         if isinstance(error, ModelCallError):
             text = error.reason
         if isinstance(error, (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
-            return f"{text}, then `research-agent resume {self._run.id}`"
+            return f"{text}, then `research-agent resume {self._run.name}`"
         return text
 
     def _with_remedy(self, state: ResearchState) -> str:
         """Why the investigation stopped. A model's failure says what to do first; then the run goes on where it was."""
         stopped = state.get("stopped", "")
         failed = any(failure["what"] == "model" and failure["reason"] == stopped for failure in state.get("failures", []))
-        return f"{stopped}, then `research-agent resume {self._run.id}`" if failed else stopped
+        return f"{stopped}, then `research-agent resume {self._run.name}`" if failed else stopped
 
     def _write(self, report: Report) -> Path:
         """The report in the formats asked for, beside its tables; the path of the first."""

@@ -171,6 +171,14 @@ def test_a_plan_waits_and_is_answered_with_a_file(world: Path, command: Command)
     done = command("run", "config.yaml", "--out", "runs", "--set", "approve_plan=true")
     assert done.code == 3
     run = only(world)
+    hint = f"`research-agent resume {run.id} --answer yes` goes on with it; --answer TEXT says what to change, --plan FILE gives another"
+    assert done.err.startswith(f"research-agent: incomplete: the plan waits for approval: {hint} (`research-agent show {run.id} --plan`")
+    assert (run.read()["status"], run.status()) == ("incomplete", "waiting")
+    [row] = json.loads(command("list", "--status", "waiting", "--json").out)
+    assert (row["id"], row["status"]) == (run.id, "waiting")
+    assert "waiting" in command("list").out
+    assert f"{run.id}  waiting: the plan waits for approval\n{hint}" in command("show", run.id).out
+    assert json.loads(command("show", run.id, "--json").out)["status"] == "waiting"
     Path("plan.yaml").write_text(command("show", run.id, "--plan").out + "- How many horses does the ferry carry?\n")
     assert len(read_plan(Path("plan.yaml"))) == len(run.read()["sub_questions"]) + 1
     both = command("resume", run.id, "--plan", "plan.yaml", "--answer", "yes")
@@ -181,7 +189,20 @@ def test_a_plan_waits_and_is_answered_with_a_file(world: Path, command: Command)
     again = command("resume", run.id, "--plan", "plan.yaml")
     assert again.code == 1
     assert "does not wait for a word on its plan" in again.err
-    assert run.read()["status"] == "complete"
+    assert run.read()["status"] == run.status() == "complete"
+
+
+def test_a_remedy_names_the_folder_of_a_run_that_is_not_looked_for_by_its_id(
+    world: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "else where").mkdir()
+    run = only(world)
+    folder = Path(shutil.move(world / "runs", world / "else where")) / run.id
+    told = command("resume", str(folder), "--answer", "yes")
+    assert told.code == 1
+    assert f"`research-agent resume '{folder}'` goes on with it" in told.err
+    monkeypatch.chdir(world / "else where")
+    assert f"`research-agent resume {run.id}` goes on with it" in command("resume", run.id, "--answer", "yes").err
 
 
 @pytest.mark.parametrize(

@@ -96,3 +96,11 @@ def duration(seconds: float) -> str:
 
 def plan_lines(plan: Sequence[Mapping[str, Any]], marks: Mapping[str, str]) -> list[str]:
     return [f"{marks.get(item['status'], '?')} {item['id']}. {one_line(item['question'])}" for item in plan]
+
+
+def how_to_answer(run: str) -> str:
+    """`run`: what a command finds it by."""
+    return (
+        f"`research-agent resume {run} --answer yes` goes on with it; --answer TEXT says what to change, --plan FILE gives another "
+        f"(`research-agent show {run} --plan` prints it as one to edit)"
+    )
