@@ -18,7 +18,8 @@ from langgraph.types import Command, StateSnapshot
 from langsmith.run_helpers import tracing_context
 
 from research_agent.assets.keep import Assets
-from research_agent.config import Config, StoreConfig
+from research_agent.config import Config
+from research_agent.config_settings import StoreConfig
 from research_agent.ending import Ending, Result
 from research_agent.event_log import EventLog, by_role, events
 from research_agent.events import Event
