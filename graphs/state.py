@@ -156,6 +156,8 @@ class ResearchState(TypedDict, total=False):
     failures: Annotated[list[Failure], add]
     stopped: str
     """Why the investigation ended before its plan did; empty if it did not."""
+    again: bool
+    """A person wants the report once more: a key that was refused is tried again."""
     report: dict[str, Any]
     """The written draft: `answer`, and `sections` of `sub_question` and `text`, cited by handle."""
 

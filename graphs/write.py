@@ -31,10 +31,11 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     stopped = state.get("stopped", "")
     findings = archive.find(kind="finding")
     documents = await _read(context, plan, findings)
-    done: dict[str, Any] = {"seconds": context.clock()}
+    done: dict[str, Any] = {"seconds": context.clock(), "again": False}
     if not findings and not documents:
         return {**done, "report": {}, "stopped": stopped or "no evidence was found"}
-    if stopped and any(failure.get("final") and failure["reason"] == stopped for failure in state.get("failures", ())):
+    refused = any(failure.get("final") and failure["reason"] == stopped for failure in state.get("failures", ()))
+    if stopped and refused and not state.get("again"):
         return {**done, "report": {}, "stopped": stopped}  # the same key would be refused once more
     versions = _versions(context, state, findings, documents, stopped)
     try:

@@ -42,6 +42,8 @@ class Stats:
     """Chunks whose vectors are in the index."""
     failure: str
     """Why recall goes by words although there is an embedder."""
+    mended: str = ""
+    """What of the vectors was damaged when they were opened, and is made anew."""
 
 
 class Archive:
@@ -271,13 +273,19 @@ class Archive:
         return self._ledger.get_body(ref)
 
     @property
+    def damaged(self) -> bool:
+        """Whether there are no vectors that could be searched, and `rebuild` would make them."""
+        return self._indexer is not None and self._indexer.damaged
+
+    @property
     def mended(self) -> str:
         """What was made anew because it was damaged; empty if nothing was."""
         return self._ledger.mended
 
     def stats(self) -> Stats:
         indexed, _ = self._ledger.indexed_count(self.run)
-        return Stats(*self._ledger.count(self.run), indexed, self._indexer.failure if self._indexer else "")
+        indexer = self._indexer
+        return Stats(*self._ledger.count(self.run), indexed, indexer.failure if indexer else "", indexer.mended if indexer else "")
 
     async def forget(self, *, thread: str = "", source: str = "") -> int:
         """Removes everything of this run; or of one thread of it; or a source (a handle, an id or a URL), with what was noted from it.

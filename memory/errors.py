@@ -8,6 +8,7 @@ ArchiveError
 ├── EmbedderChanged      the vectors are another embedder's
 ├── EmbeddingFailed      an embedder that is there does not work
 └── IndexFailed          the vector index cannot be read or written
+    └── IndexDamaged     and is to be made anew
 """
 
 from __future__ import annotations
@@ -42,4 +43,8 @@ class EmbeddingFailed(ArchiveError):
 
 
 class IndexFailed(ArchiveError):
+    pass
+
+
+class IndexDamaged(IndexFailed):
     pass

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .embedders import Embedder, query_vector
-from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed, IndexFailed
+from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed, IndexDamaged, IndexFailed
 from .ledger import Chunk, Filter, Ledger
 from .reading import borrowed
 from .vectors import Vectors, forget
@@ -36,6 +36,12 @@ class Indexer:
 
     failure: str = ""
     """Why recall goes by words only, if it does."""
+
+    damaged: bool = False
+    """Whether the failure is that they are to be made anew. Who writes does so at once."""
+
+    mended: str = ""
+    """What of it was damaged and is made anew."""
 
     changed: EmbedderChanged | None = None
     """Why there are no vectors, if they are another embedder's and were to be kept."""
@@ -150,7 +156,7 @@ class Indexer:
                 except EmbeddingFailed as error:  # a host that is down now may be up when there is more to index
                     self.failure = str(error)
                 except IndexFailed as error:
-                    self.failure = str(error)
+                    self.failure, self.damaged = str(error), isinstance(error, IndexDamaged)
                     self._let_go()
                 self._opened.set()
                 self._finish(goal)
@@ -173,9 +179,16 @@ class Indexer:
         if self._writer is not None and isinstance(where, Path):
             self._copy = borrowed(where, self._writer)
             where = Path(self._copy.name) / "vectors"
-        vectors = Vectors.open(where, run=self._run, identity=identity, dimensions=dimensions, keep=self._keep)
-        if self._writer is None and vectors.count() != self._ledger.indexed_count(self._run)[1]:
+        mine = self._writer is None
+        vectors = Vectors.open(where, run=self._run, identity=identity, dimensions=dimensions, keep=self._keep, mend=mine)
+        self.mended = vectors.mended or self.mended
+        known = self._ledger.indexed_count(self._run)[1]
+        held = vectors.count()  # asked last: a writer on a server adds to it before the ledger says so
+        if mine and held != known:
             vectors.delete(self._ledger.reconcile(self._run, vectors.keys()))
+        elif held < known:
+            vectors.close()
+            raise IndexDamaged(f"{known - held:,} of the {known:,} vectors of {self._run} are not there")
         self._vectors = vectors
         self._opened.set()
 

@@ -19,6 +19,7 @@ from .chunks import chunks
 from .database import Database
 from .errors import ArchiveError, NotArchived
 from .recent import RecentTexts
+from .remedy import rebuild_of
 from .segment import MAX_ORDINALS, Kind, Segment, content_hash
 from .words import marked, names, title_key, unmarked
 
@@ -40,7 +41,7 @@ class Ledger:
         `copy_of`: the file that errors name, and what to do with it.
         """
         self._told = copy_of or path
-        self._rebuild = f"`research-agent memory rebuild {self._told.parent.name}`"
+        self._rebuild = rebuild_of(self._told.parent)
         self._recent = RecentTexts()
         self._db = Database(
             path,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .errors import ArchiveError, IndexFailed, ReadOnly
+from .errors import ArchiveError, IndexDamaged, IndexFailed, ReadOnly
 
 
 class Reader:
@@ -57,9 +57,12 @@ class Reader:
 
 
 def borrowed(vectors: Path, lock: Path) -> tempfile.TemporaryDirectory[str]:
-    """A copy of a vector index: Chroma writes wherever it opens. Raises IndexFailed where there is none, or while it is written."""
+    """A copy of a vector index: Chroma writes wherever it opens.
+
+    Raises IndexDamaged where there is none, and IndexFailed while it is written.
+    """
     if not vectors.is_dir():
-        raise IndexFailed("there are no vectors: recall ranks by words")
+        raise IndexDamaged("there are no vectors")
     copy = tempfile.TemporaryDirectory(prefix="research-agent-vectors-")
     try:
         if not held(lock):

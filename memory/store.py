@@ -88,7 +88,7 @@ class ChromaStore(BaseStore):
     @property
     def mended(self) -> str:
         """What was damaged and made anew when it was opened, and what of it is lost; empty if nothing was."""
-        return self._items.mended
+        return "; ".join(filter(None, (self._items.mended, self._vectors.mended if self._vectors else "")))
 
     def __enter__(self) -> Self:
         return self

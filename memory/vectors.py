@@ -10,13 +10,14 @@ import hashlib
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .chunks import WINDOW_TOKENS
-from .errors import ArchiveError, EmbedderChanged, IndexFailed
+from .errors import ArchiveError, EmbedderChanged, IndexDamaged, IndexFailed
+from .vector_files import fault
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ def _failing(server: str = "") -> Iterator[None]:
 
     try:
         yield
-    except (ChromaError, httpx.HTTPError, ValueError) as error:  # ValueError: a server that is not there
+    except (ChromaError, httpx.HTTPError, sqlite3.Error, ValueError) as error:  # ValueError: a server that is not there
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if server:
             said = f"{said}; start the Chroma server at {server}, or check store.vectors"
@@ -51,14 +52,17 @@ def _failing(server: str = "") -> Iterator[None]:
 class Vectors:
     """One run's collection."""
 
+    mended: str = ""
+    """Why they were made anew when they were opened; empty if they were not."""
+
     def __init__(self, client: Any, collection: Any, scan: Scan | None) -> None:
         self._client = client
         self._collection = collection
         self._scan = scan
 
     @classmethod
-    def open(cls, where: Path | str, *, run: str, identity: str, dimensions: int, keep: bool = False) -> Vectors:
-        """In a folder, or at a server's URL. A folder that cannot be read is made anew.
+    def open(cls, where: Path | str, *, run: str, identity: str, dimensions: int, keep: bool = False, mend: bool = True) -> Vectors:
+        """In a folder, or at a server's URL. A damaged folder is made anew; without `mend` it raises IndexDamaged.
 
         Vectors of another embedder, or of an older layout, are dropped; with `keep` they raise EmbedderChanged. Those of a newer layout
         raise ArchiveError.
@@ -66,15 +70,21 @@ class Vectors:
         if isinstance(where, str):
             with _failing(where):
                 return cls._collect(_server(where), run, identity, dimensions, keep)
-        if not _readable(where):
-            shutil.rmtree(where)
-        try:
-            with _failing():
-                return cls._collect(_local(str(where)), run, identity, dimensions, keep)
-        except IndexFailed:
-            shutil.rmtree(where, ignore_errors=True)
-            with _failing():  # Chroma keeps a start that failed under the path it was given
-                return cls._collect(_local(f"{where}/."), run, identity, dimensions, keep)
+        with _failing():
+            damage = fault(where)
+        if not damage:
+            try:
+                with _failing():
+                    return cls._collect(_local(str(where)), run, identity, dimensions, keep)
+            except IndexFailed as error:
+                damage = str(error)
+        if not mend:
+            raise IndexDamaged(f"the vectors of {run} are damaged ({damage})")
+        shutil.rmtree(where, ignore_errors=True)
+        with _failing():  # Chroma keeps a start that failed under the path it was given
+            made = cls._collect(_local(f"{where}/."), run, identity, dimensions, keep)
+        made.mended = f"the vectors of {run} were damaged ({damage}), and are made anew from what is archived"
+        return made
 
     @classmethod
     def _collect(cls, client: Any, run: str, identity: str, dimensions: int, keep: bool) -> Vectors:
@@ -249,16 +259,3 @@ def _server(url: str) -> Any:
     for session in _sessions(client):
         session.timeout = httpx.Timeout(_TIMEOUT_S)  # there is no setting for it
     return client
-
-
-def _readable(folder: Path) -> bool:
-    """False for a database that is none: Chroma would fail on it, and go on failing on that path in this process."""
-    path = folder / "chroma.sqlite3"
-    if not path.is_file():
-        return True
-    try:
-        with closing(sqlite3.connect(path)) as db:
-            db.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.DatabaseError:
-        return False
-    return True

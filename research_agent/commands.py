@@ -59,4 +59,4 @@ async def _work(
     finally:
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
-    return result, signals > 0 and result.status == "incomplete"
+    return result, signals > 0 and result.status != "complete"

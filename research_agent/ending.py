@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from research_agent.config import Config
-from research_agent.event_log import by_role
+from research_agent.event_log import by_role, events, warnings
 from research_agent.graphs.ports import ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
@@ -62,21 +62,23 @@ class Ending:
 
     def finish(self, state: ResearchState, archive: Archive, *, drained: bool = False, lost: str = "") -> Result:
         """`lost`: why its checkpoints cannot be reached; what was found lies elsewhere, and is reported."""
-        from research_agent.history.rendering import investigation  # what renders a report is not waited for at a start
+        from research_agent.history.rendering import investigation, written_by  # what renders a report is not waited for at a start
         from research_agent.report import build
 
         self.cut = bool(lost)
         draft, stopped = state.get("report") or None, lost or self._with_remedy(state)
         if drained:
             noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
-            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.id} goes on"
+            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.name} goes on"
         if not draft and not archive.find(kind="finding"):
             return self.ended(state, "incomplete" if drained else "failed", stopped or "nothing was written")
-        report = build(investigation(self._run, self._config, state, archive, draft=draft, reason=stopped, finished_at=now()))
+        written = written_by(self._config)
+        report = build(investigation(self._run, written, state, archive, draft=draft, reason=stopped, finished_at=now()))
         if not report.sources:
             read = len(archive.find(kind="observation"))
             return self.ended(state, "failed", f"no evidence was found: {read} documents were read, and none answers the question")
         path = self._write(report)
+        self._run.update(written=written)
         self._teller.emit({"type": "report", "path": str(path), "answer": report.answer})
         return self.ended(state, "incomplete" if stopped else "complete", stopped, path, report.answer)
 
@@ -105,11 +107,12 @@ class Ending:
             reason=reason,
             **counts,
             model_calls=state.get("usage", NO_USAGE)["calls"],
-            roles=by_role(self._run.events),
+            roles=by_role(events(self._run.events)),
             sub_questions=state.get("plan", []),
             failures=state.get("failures", []),
-            warnings=self._teller.warnings,
+            warnings=warnings(events(self._run.events)),
             report=report.name if report else None,
+            waiting=waiting,
         )
         if not self.cut:
             self._slot.clear()
@@ -128,14 +131,14 @@ class Ending:
         if isinstance(error, ModelCallError):
             text = error.reason
         if isinstance(error, (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
-            return f"{text}, then `research-agent resume {self._run.id}`"
+            return f"{text}, then `research-agent resume {self._run.name}`"
         return text
 
     def _with_remedy(self, state: ResearchState) -> str:
         """Why the investigation stopped. A model's failure says what to do first; then the run goes on where it was."""
         stopped = state.get("stopped", "")
         failed = any(failure["what"] == "model" and failure["reason"] == stopped for failure in state.get("failures", []))
-        return f"{stopped}, then `research-agent resume {self._run.id}`" if failed else stopped
+        return f"{stopped}, then `research-agent resume {self._run.name}`" if failed else stopped
 
     def _write(self, report: Report) -> Path:
         """The report in the formats asked for, beside its tables; the path of the first."""
@@ -145,6 +148,8 @@ class Ending:
         self._run.write("findings.json", _json(report.findings))
         made = texts(report)
         written = [self._run.write(f"report.{name}", made[name]) for name in self._config.report.formats]
+        for name in made.keys() - set(self._config.report.formats):  # an earlier one's: asked for, it is made of what is stored now
+            (self._run.folder / f"report.{name}").unlink(missing_ok=True)
         return written[0]
 
 

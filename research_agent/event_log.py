@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,13 +88,18 @@ def events(path: Path) -> Iterator[Event]:
                 yield json.loads(line)
 
 
-def by_role(path: Path) -> dict[str, dict[str, float]]:
+def by_role(told: Iterable[Event]) -> dict[str, dict[str, float]]:
     """What each role's calls took, over all sessions of a run: calls, input, cached, output and reasoning tokens, dollars."""
     totals: dict[str, dict[str, float]] = {}
-    for event in events(path):
+    for event in told:
         if event["type"] == "usage":
             total = totals.setdefault(event["role"], dict.fromkeys(("calls", *_COUNTED), 0))
             total["calls"] += 1
             for name in _COUNTED:
                 total[name] += event[name]
     return {role: {**total, "usd": round(total["usd"], 6)} for role, total in totals.items()}
+
+
+def warnings(told: Iterable[Event]) -> list[str]:
+    """Of all sessions of a run, each once."""
+    return list(dict.fromkeys(event["text"] for event in told if event["type"] == "warning"))

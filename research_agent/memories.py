@@ -58,7 +58,9 @@ async def _earlier(name: str, config: Config, run: Run, embedder: Embedder | Non
     archive = Archive.open(found.folder, run=found.id, embedder=embedder, vectors=vectors, read_only=True)
     try:
         if failure := await asyncio.to_thread(archive.opened):
-            remedy = f"; `research-agent memory rebuild {found.id} --embedder {config.memory.embedder}` makes vectors that this run can use"
+            remedy = (
+                f"; `research-agent memory rebuild {found.name} --embedder {config.memory.embedder}` makes vectors that this run can use"
+            )
             warn(f"memory.also: {failure}{'' if 'written' in failure else remedy}. What {found.id} read is recalled by words")
         yield archive
     finally:

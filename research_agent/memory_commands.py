@@ -13,6 +13,7 @@ from research_agent.graphs.observation import render
 from research_agent.graphs.window import shown
 from research_agent.memory import Archive, Embedder
 from research_agent.memory.embedders import choose
+from research_agent.memory.remedy import rebuild_of
 from research_agent.memory.transfer import check, head
 from research_agent.redact import Redactor
 from research_agent.runs import Run, RunError
@@ -51,7 +52,8 @@ async def search(id: str, out: Path, query: str, tokens: int, *, say: Say) -> li
             return [render([shown(segment, segment.text)])]
     async with _read(run, _embedder(_spec(run))) as archive:
         if failure := await asyncio.to_thread(archive.opened):
-            say(failure if "by words" in failure else f"{failure}: recall ranks by words")
+            words = failure if "by words" in failure else f"{failure}: recall ranks by words"
+            say(f"{words}; {rebuild_of(run.folder)} makes them anew" if archive.damaged else words)
         passages = await archive.recall(query, budget_tokens=tokens)
         return [render([shown(passage.segment, passage.text)]) for passage in passages] or ["nothing on that"]
 

@@ -7,13 +7,14 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from research_agent.memory.remedy import name_of
 from research_agent.stores import lock
 from research_agent.stores.errors import RunError
 from research_agent.stores.record import RECORD, UNFINISHED, read_record, replace, write_record
@@ -34,6 +35,11 @@ class Run:
     @property
     def id(self) -> str:
         return self.folder.name
+
+    @property
+    def name(self) -> str:
+        """What a command finds it by: its id, or its folder where that is none of `./runs`."""
+        return name_of(self.folder)
 
     @property
     def checkpoints(self) -> Path:
@@ -94,8 +100,14 @@ class Run:
         return lock.is_held(self.folder)
 
     def status(self) -> str:
-        """As recorded; a run recorded as running that nobody works on was interrupted."""
-        status = str(self.read().get("status", "unknown"))
+        """As recorded; but a run recorded as running that nobody works on was interrupted, and one whose plan waits is waiting."""
+        return self.status_of(self.read())
+
+    def status_of(self, record: Mapping[str, Any]) -> str:
+        """The lock is looked at only where the record says that somebody works on it."""
+        status = str(record.get("status", "unknown"))
+        if status == "incomplete" and record.get("waiting"):
+            return "waiting"
         return "interrupted" if status == "running" and not self.locked else status
 
 

@@ -18,9 +18,10 @@ from langgraph.types import Command, StateSnapshot
 from langsmith.run_helpers import tracing_context
 
 from research_agent.assets.keep import Assets
-from research_agent.config import Config, StoreConfig
+from research_agent.config import Config
+from research_agent.config_settings import StoreConfig
 from research_agent.ending import Ending, Result
-from research_agent.event_log import EventLog, by_role
+from research_agent.event_log import EventLog, by_role, events
 from research_agent.events import Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.flight import left_by
@@ -84,19 +85,20 @@ class Session:
             record: dict[str, Any] = {}
             try:
                 record = self._run.read()
-                self._begin(record, resumed)
+                self._begin(record, resumed, rewrite)
                 self._before = record
                 return await self._work(resumed, answer, rewrite, places.recorded(record))
             except Exception as error:  # noqa: BLE001 - the run's folder must say how it ended, whatever that was
                 return self._ending.failed(error, record, {} if self._state is None and not resumed else self._state)
 
-    def _begin(self, record: dict[str, Any], resumed: bool) -> None:
-        model, config = self._config.model, self._config
+    def _begin(self, record: dict[str, Any], resumed: bool, rewrite: bool) -> None:
+        config = self._config
+        model = config.model_for("writer") if rewrite else config.model
         name = {"id": self._run.id, "folder": str(self._run.folder), "question": config.question}
-        self._teller.emit({"type": "run", **name, "model": model.name or model.provider, "resumed": resumed})
+        self._teller.emit({"type": "run", **name, "model": model.name or model.provider, "resumed": resumed, "rewritten": rewrite})
         self._run.tidy()
         servers = places.servers(record, config.store)
-        self._run.update(status="running", reason="", config=config.public(), servers=servers)
+        self._run.update(status="running", reason="", config=_kept(record, config, rewrite), servers=servers)
 
     async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool, store_before: StoreConfig) -> Result:
         async with AsyncExitStack() as stack:
@@ -144,10 +146,11 @@ class Session:
             if rewrite and not values.get("report"):
                 return await self._not_rewritten(graph, thread, archive, context, before, state)
             await archive.flush()
-            if archive.stats().failure:
-                self._teller.warn(
-                    f"recall went by words only: {archive.stats().failure}; what lacks is made up for when the run is resumed"
-                )
+            index = archive.stats()
+            if index.mended:
+                self._teller.warn(index.mended)
+            if index.failure:
+                self._teller.warn(f"recall went by words only: {index.failure}; what lacks is made up for when the run is resumed")
             return self._ending.finish(values, archive, drained=drained)
 
     async def _found(
@@ -165,7 +168,7 @@ class Session:
             again["cut"] = cut
         if rewrite:
             as_node = "investigate" if values.get("stopped") else "review"
-            again["reopened"] = {"values": {"report": {}}, "as_node": as_node}
+            again["reopened"] = {"values": {"report": {}, "again": True}, "as_node": as_node}
         elif values.get("stopped") and not state.next and not _still_stopped(values, context):
             left = any(item["status"] == "open" for item in values["plan"])
             as_node = "open" if left or not values.get("reviews") else "review"
@@ -181,7 +184,7 @@ class Session:
         try:
             return cast(ResearchState, (await graph.aget_state(thread)).values)
         except (StoreError, sqlite3.Error):
-            roles = by_role(self._run.events).values()
+            roles = by_role(events(self._run.events)).values()
             totals = {key: sum(role[key] for role in roles) for key in NO_USAGE}
             told = ResearchState(question=self._config.question, plan=self._teller.plan, step=self._teller.step, usage=cast(Usage, totals))
             return {**before, **told}
@@ -250,15 +253,23 @@ class Session:
     ) -> Result:
         """The writer failed: the report that there is stays, and the run is what it was; what was asked is paid for all the same."""
         values, at = cast(ResearchState, after.values), (after.metadata or {}).get("step")
-        reason = f"the report was not written anew: {values.get('stopped') or 'no answer came'}; the one there was stays"
+        new = values.get("failures", [])[len(before.get("failures", [])) :]
+        why = new[-1]["reason"] if new else values.get("stopped") or "no answer came"
+        reason = f"the report was not written anew: {why}; the one there was stays"
         again = {"values": {"report": before.get("report", {}), "stopped": before.get("stopped", "")}, "as_node": "write"}
         with opened_recorder(self._run, archive, self._redact) as recorder:
             recorder.began(at, context, start="state", answer=None, question=self._config.question, reopened=again)
         await self._reopen(graph, thread, again)
-        earlier = {name: self._before[name] for name in ("status", "reason", "report", "config") if name in self._before}
+        earlier = {name: self._before[name] for name in ("status", "reason", "report") if name in self._before}
         self._ending.ended(values, "failed", reason)
         self._run.update(**earlier)
         return Result(self._run.id, self._run.folder, "failed", reason, None, "")
+
+
+def _kept(record: dict[str, Any], config: Config, rewrite: bool) -> dict[str, Any]:
+    """The config of a run from now on. A report that is written anew changes nothing of it but where the run is kept."""
+    now = config.public()
+    return {**record.get("config", {}), **{key: now[key] for key in ("store", "memory") if key in now}} if rewrite else now
 
 
 def _still_stopped(state: ResearchState, context: Context) -> bool:

@@ -12,19 +12,16 @@ Emit = Callable[[Event], None]
 
 
 class Teller:
-    """Keeps what was told that an end may need: the warnings, the plan, the step."""
+    """Keeps what was told that an end may need: the plan, the step."""
 
     def __init__(self, log: EventLog, on_event: Emit, *, step: int) -> None:
         self._log, self._on_event = log, on_event
         self._deaf = False
-        self.warnings: list[str] = []
         self.plan: list[SubQuestion] = []
         self.step = step
 
     def emit(self, event: Event) -> None:
         match event["type"]:
-            case "warning":
-                self.warnings.append(event["text"])
             case "plan":
                 self.plan = event["plan"]
             case "result":

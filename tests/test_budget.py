@@ -167,7 +167,7 @@ def test_a_limit_that_is_too_small_ends_with_the_command_that_goes_on(
     told = re.search(r"the limit of \$0.037 was reached \(\$0.019 spent, .*; limits\.usd=([\d.]+) pays for", last)
     assert told, last
     assert float(told[1]) > 0.037
-    assert last.endswith(f" --set limits.usd={told[1]} goes on")
+    assert last.endswith(f" --set limits.usd={told[1]}` goes on")
 
 
 async def test_prompt_and_output_together_never_pass_the_window(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from research_agent.config import PROVIDERS, Config
+from research_agent.config import Config
+from research_agent.config_settings import PROVIDERS
 from research_agent.graphs.ports import Prices
 from research_agent.memory import estimate_tokens
 from research_agent.models import catalog

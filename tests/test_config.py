@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 
 from research_agent import config as config_module
-from research_agent.config import PROVIDERS, Config, ConfigError
+from research_agent.config import Config, ConfigError
+from research_agent.config_settings import PROVIDERS, SEARCH_KEYS, Role
 from research_agent.graphs import ports
 from research_agent.models import catalog
 
@@ -259,9 +260,9 @@ def test_a_hosted_provider_demands_its_key(tmp_path: Path, provider: str, monkey
     assert load(tmp_path, text).model.url == PROVIDERS[provider].base_url
 
 
-@pytest.mark.parametrize("provider", config_module.SEARCH_KEYS)
+@pytest.mark.parametrize("provider", SEARCH_KEYS)
 def test_a_search_provider_reads_its_key_from_its_variable(tmp_path: Path, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(config_module.SEARCH_KEYS[provider], SECRET)
+    monkeypatch.setenv(SEARCH_KEYS[provider], SECRET)
     config = load(tmp_path, f"question: Why?\nsearch: {{providers: [ddgs, {provider}]}}")
     assert {name: key.get_secret_value() for name, key in config.search_keys().items()} == {provider: SECRET}
     assert SECRET not in repr(config.public()) + repr(config.search_keys())
@@ -288,6 +289,27 @@ def test_public_settings_read_back_as_the_same_config(tmp_path: Path) -> None:
     assert Config.from_mapping(config.public(), base=Path("/")) == config
 
 
+@pytest.mark.parametrize(
+    ("setting", "key", "extra", "library"),
+    [
+        ("store: {checkpoints: 'postgresql://u@h/d'}", "store.checkpoints", "postgres", "psycopg"),
+        ("store: {checkpoints: 'postgresql://u@h/d'}", "store.checkpoints", "postgres", "langgraph.checkpoint.postgres"),
+        ("model: {provider: anthropic, name: claude}", "model.provider", "anthropic", "langchain_anthropic"),
+        ("roles: {writer: {provider: anthropic, name: claude}}", "roles.writer.provider", "anthropic", "langchain_anthropic"),
+        ("mcp: {library: {command: [a-server]}}", "mcp", "mcp", "langchain_mcp_adapters"),
+        ("scrape: {browser: true}", "scrape.browser", "browser", "playwright"),
+    ],
+)
+def test_a_setting_whose_extra_is_not_installed_is_told_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, key: str, extra: str, library: str
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
+    load(tmp_path, GOOD + setting)
+    monkeypatch.setitem(sys.modules, library, None)
+    line = refused(tmp_path, GOOD + setting)
+    assert line.endswith(f"{key}: it needs the extra `{extra}`, which is not installed: pip install '.[{extra}]'")
+
+
 def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
     config = load(tmp_path, GOOD)
     with pytest.raises(ValueError, match="frozen"):
@@ -303,7 +325,7 @@ def test_the_examples_load(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_roles_are_those_of_the_graph() -> None:
-    assert get_args(config_module.Role) == get_args(ports.Role)
+    assert get_args(Role) == get_args(ports.Role)
 
 
 def test_providers_are_those_of_the_catalog() -> None:

@@ -207,7 +207,7 @@ async def test_a_disk_that_takes_no_more_ends_the_run_in_one_line_and_resume_goe
     told = json.loads(done.stdout)
     assert told["status"] == "failed"
     assert "\n" not in told["reason"]
-    assert f"research-agent resume {told['id']}" in told["reason"]
+    assert f"research-agent resume {tmp_path / 'runs' / told['id']}" in told["reason"]
     assert "limit" in told["reason"] or "full" in told["reason"]
     resumed = await Agent(config(tmp_path)).aresume(told["id"])
     assert (resumed.status, resumed.reason) == ("complete", "")
@@ -232,7 +232,7 @@ async def test_a_full_file_system_ends_the_run_in_one_line_and_resume_goes_on_wh
         result = await Agent(config(tmp_path)).arun(on_event=fill)
         assert result.status == "failed"
         assert "the disk is full: make room" in result.reason or "is the disk full" in result.reason
-        assert f"research-agent resume {result.id}" in result.reason
+        assert f"research-agent resume {result.folder}" in result.reason
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
         ballast.unlink()
         resumed = await Agent(config(tmp_path)).aresume(result.id)

@@ -73,7 +73,7 @@ async def test_what_will_not_pass_ends_the_run_at_once_with_what_it_has(tmp_path
     assert not [event for event in events if event["type"] == "retry"]
     assert result.status == "incomplete"
     assert result.reason.startswith(f"the key in MOONSHOT_API_KEY {told}")
-    assert result.reason.endswith(f", then `research-agent resume {result.id}`")
+    assert result.reason.endswith(f", then `research-agent resume {result.folder}`")
     assert "\n" not in result.reason
     assert result.report is not None
     assert "nine moons" in result.report.read_text()
@@ -129,7 +129,7 @@ async def test_a_run_refused_before_its_plan_says_what_to_do_and_can_be_resumed(
         second = await agent.aresume(first.id)
     assert first.status == "failed"
     assert "model.api_key_env" in first.reason
-    assert f"`research-agent resume {first.id}`" in first.reason
+    assert f"`research-agent resume {first.folder}`" in first.reason
     assert second.report is not None
 
 
@@ -199,7 +199,7 @@ async def test_a_network_that_dies_in_the_middle_of_a_run_costs_no_call_that_was
             before = len(host.requests)
         assert first.status == "incomplete"
         assert "nothing answers at 127.0.0.1" in first.reason
-        assert first.reason.endswith(f", then `research-agent resume {first.id}`")
+        assert first.reason.endswith(f", then `research-agent resume {first.folder}`")
         assert first.report is not None
         with ScriptedHost(world.script) as back:
             again = config_of(Run(first.folder), overrides=[f"model.base_url={back.base_url}"])

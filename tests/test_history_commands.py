@@ -171,6 +171,14 @@ def test_a_plan_waits_and_is_answered_with_a_file(world: Path, command: Command)
     done = command("run", "config.yaml", "--out", "runs", "--set", "approve_plan=true")
     assert done.code == 3
     run = only(world)
+    hint = f"`research-agent resume {run.id} --answer yes` goes on with it; --answer TEXT says what to change, --plan FILE gives another"
+    assert done.err.startswith(f"research-agent: incomplete: the plan waits for approval: {hint} (`research-agent show {run.id} --plan`")
+    assert (run.read()["status"], run.status()) == ("incomplete", "waiting")
+    [row] = json.loads(command("list", "--status", "waiting", "--json").out)
+    assert (row["id"], row["status"]) == (run.id, "waiting")
+    assert "waiting" in command("list").out
+    assert f"{run.id}  waiting: the plan waits for approval\n{hint}" in command("show", run.id).out
+    assert json.loads(command("show", run.id, "--json").out)["status"] == "waiting"
     Path("plan.yaml").write_text(command("show", run.id, "--plan").out + "- How many horses does the ferry carry?\n")
     assert len(read_plan(Path("plan.yaml"))) == len(run.read()["sub_questions"]) + 1
     both = command("resume", run.id, "--plan", "plan.yaml", "--answer", "yes")
@@ -181,7 +189,20 @@ def test_a_plan_waits_and_is_answered_with_a_file(world: Path, command: Command)
     again = command("resume", run.id, "--plan", "plan.yaml")
     assert again.code == 1
     assert "does not wait for a word on its plan" in again.err
-    assert run.read()["status"] == "complete"
+    assert run.read()["status"] == run.status() == "complete"
+
+
+def test_a_remedy_names_the_folder_of_a_run_that_is_not_looked_for_by_its_id(
+    world: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "else where").mkdir()
+    run = only(world)
+    folder = Path(shutil.move(world / "runs", world / "else where")) / run.id
+    told = command("resume", str(folder), "--answer", "yes")
+    assert told.code == 1
+    assert f"`research-agent resume '{folder}'` goes on with it" in told.err
+    monkeypatch.chdir(world / "else where")
+    assert f"`research-agent resume {run.id}` goes on with it" in command("resume", run.id, "--answer", "yes").err
 
 
 @pytest.mark.parametrize(
@@ -315,3 +336,45 @@ def test_a_report_in_a_format_that_was_not_asked_for_is_made_of_what_is_stored(w
     assert made.code == 0
     assert made.out.strip() == written.strip()
     assert {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == before
+
+
+def test_a_report_written_anew_is_printed_and_its_writer_is_not_the_runs(world: Path, command: Command) -> None:
+    run = only(world)
+    before = run.read()
+    done = command("report", run.id, "--set", "report.max_words=60", "--set", "report.formats=[md]")
+    assert done.code == 0
+    assert done.out.strip() == (run.folder / "report.md").read_text("utf-8").strip()
+    assert done.out.startswith("# ")
+    assert f"run {run.id} in {run.folder}: its report is written again by extractive\n" in done.err
+    assert "resumed" not in done.err
+    assert len((run.folder / "report.1.md").read_text("utf-8")) > len(done.out)
+    assert run.read()["config"] == before["config"]
+    page = command("report", run.id, "--format", "html")  # of the new report, though only Markdown was asked for then
+    assert (run.folder / "report.html").exists() is False
+    assert len(page.out) < len((run.folder / "report.1.html").read_text("utf-8"))
+    told = json.loads(command("report", run.id, "--json").out)
+    assert (told["status"], told["report"]) == ("complete", str(run.folder / "report.md"))
+    assert told["text"].strip() == done.out.strip()
+
+
+def test_a_writer_that_cannot_be_reached_is_one_line_and_the_report_stays(
+    world: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("research_agent.graphs.calls.wait_s", lambda error, attempt: 0.01)
+    run = only(world)
+    before, report = run.read(), (run.folder / "report.md").read_bytes()
+    done = command("report", run.id, "--model", "vllm:any", "--set", "roles.writer.base_url=http://127.0.0.1:1/v1")
+    assert (done.code, done.out) == (1, "")
+    [line] = [line for line in done.err.splitlines() if "written anew" in line]
+    assert line == done.err.splitlines()[-1]
+    assert re.fullmatch(
+        r"research-agent: the report was not written anew: nothing answers at 127\.0\.0\.1:1, .*base_url; the one there was stays", line
+    )
+    assert "findings as they were noted" not in done.err
+    after = run.read()
+    assert [after[name] for name in ("status", "reason", "report", "config")] == [
+        before[name] for name in ("status", "reason", "report", "config")
+    ]
+    assert (run.folder / "report.md").read_bytes() == report
+    assert not list(run.folder.glob("report.1.*"))
+    assert command("report", run.id).out.strip().encode() == report.strip()

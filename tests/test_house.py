@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,26 @@ def test_only_config_reads_the_environment(folder: str) -> None:
 def test_the_face_is_what_it_says() -> None:
     assert research_agent.__all__ == ["Agent", "Config", "ConfigError", "Result", "RunError", "__version__", "build_research_graph"]
     assert all(getattr(research_agent, name) is not None for name in research_agent.__all__)
+
+
+def test_a_command_is_a_line_and_its_function_says_what_it_does() -> None:
+    from research_agent import cli
+    from research_agent.cli_options import RUNS
+    from research_agent.memory import remedy
+
+    functions = [*cli.COMMANDS.values(), *cli.MEMORY_COMMANDS.values()]
+    assert all(function.__doc__ and function.__module__.startswith("research_agent.cli_") for function in functions)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert all(re.search(rf"`{name}\b", readme) for name in [*cli.COMMANDS, *(f"memory {name}" for name in cli.MEMORY_COMMANDS)])
+    assert RUNS == remedy.RUNS  # a remedy names an id only where a command looks for it
+
+
+def test_a_setting_is_a_field_that_says_what_is_allowed() -> None:
+    from research_agent import config, config_settings
+
+    shapes = [shape for shape in vars(config_settings).values() if isinstance(shape, type) and issubclass(shape, config_settings.Part)]
+    fields = {(shape.__name__, name): field for shape in [*shapes, config.Config] for name, field in shape.model_fields.items()}
+    assert [place for place, field in fields.items() if not field.description] == []
 
 
 def test_importing_does_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +15,12 @@ from test_damage import config
 
 from research_agent import Agent
 from research_agent.ending import Result
-from research_agent.memory import Archive, Choice
+from research_agent.memory import Archive, Choice, Segment
+from research_agent.memory_commands import rebuild, search
 from research_agent.testing.embedder import HashingEmbedder
 
 Harm = Callable[[Path], None]
+EMBEDDER = HashingEmbedder(same={"automobile": "car"})
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +91,86 @@ async def test_between_two_sessions(tmp_path: Path, harm: Harm) -> None:
     assert first.status == "incomplete"
     harm(first.folder / "vectors")
     await whole(await agent(tmp_path).aresume(first.id))
+    warnings = json.loads((first.folder / "run.json").read_text("utf-8"))["warnings"]
+    assert any("were damaged" in text and "made anew" in text for text in warnings) == (harm is not deleted)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+async def test_a_search_says_so_in_one_line_and_goes_by_words(tmp_path: Path, harm: Harm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("research_agent.memory_commands.choose", lambda spec, **_: Choice(HashingEmbedder(), ""))
+    result = await agent(tmp_path).arun()
+    harm(result.folder / "vectors")
+    before = {path: path.read_bytes() for path in result.folder.rglob("*") if path.is_file()}
+    said: list[str] = []
+    found = await search(str(result.folder), tmp_path, "two processes", 500, say=said.append)
+    assert "two processes" in found[0]
+    [line] = said
+    assert line.endswith(f": recall ranks by words; `research-agent memory rebuild {result.folder}` makes them anew")
+    assert "damaged" in line or "are not there" in line or "no vectors" in line
+    assert {path: path.read_bytes() for path in result.folder.rglob("*") if path.is_file()} == before
+    assert "rebuilt the index" in await rebuild(str(result.folder), tmp_path, "")
+    await search(str(result.folder), tmp_path, "two processes", 500, say=said.append)
+    assert len(said) == 1
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of so many vectors that Chroma has written its graph into files."""
+    folder = tmp_path_factory.mktemp("large")
+
+    async def write() -> None:
+        archive = Archive.open(folder, run="r", embedder=EMBEDDER)
+        await archive.archive([page(n, f"The automobile {n} was parked at place {n * 7}.") for n in range(1, 1100)])
+        await archive.close()
+
+    asyncio.run(write())
+    return folder
+
+
+FILES = ["chroma.sqlite3", "data_level0.bin", "header.bin", "index_metadata.pickle", "length.bin", "link_lists.bin"]
+
+
+def cut(large: Path, tmp_path: Path, name: str, left: float) -> Path:
+    """A copy, of whose file of that name only this part is left."""
+    copy = Path(shutil.copytree(large, tmp_path / "copy"))
+    [path] = (copy / "vectors").rglob(name)
+    os.truncate(path, int(path.stat().st_size * left))
+    return copy
+
+
+def page(step: int, text: str) -> Segment:
+    return Segment(run="r", step=step, kind="observation", text=text, trust="untrusted")
+
+
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.97])
+@pytest.mark.parametrize("name", FILES)
+async def test_any_file_that_is_cut_is_recognised_by_who_reads(large: Path, tmp_path: Path, name: str, left: float) -> None:
+    copy = cut(large, tmp_path, name, left)
+    reader = Archive.open(copy, run="r", embedder=EMBEDDER, read_only=True)
+    assert reader.opened().startswith("the vectors of r are damaged (")
+    assert await reader.recall("car", budget_tokens=200) == []
+    await reader.close()
+
+
+async def test_what_a_cut_file_held_is_made_anew_by_who_writes(large: Path, tmp_path: Path) -> None:
+    whole_one = Archive.open(large, run="r", embedder=EMBEDDER, read_only=True)
+    expected = [passage.segment.step for passage in await whole_one.recall("car", budget_tokens=200)]
+    await whole_one.close()
+    assert expected
+    archive = Archive.open(cut(large, tmp_path, "length.bin", 0.5), run="r", embedder=EMBEDDER)
+    await archive.flush()
+    assert archive.stats().mended == "the vectors of r were damaged (length.bin is cut), and are made anew from what is archived"
+    assert archive.stats().failure == ""
+    assert [passage.segment.step for passage in await archive.recall("car", budget_tokens=200)] == expected
+    await archive.close()
+
+
+@pytest.mark.parametrize(("since", "byte"), [(0.0, b"A"), (0.5, b"A"), (0.5, b"\x00")])
+async def test_a_file_that_holds_something_else_is_recognised(large: Path, tmp_path: Path, since: float, byte: bytes) -> None:
+    copy = Path(shutil.copytree(large, tmp_path / "copy"))
+    [path] = (copy / "vectors").rglob("data_level0.bin")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * since)] + byte * (len(data) - int(len(data) * since)))
+    reader = Archive.open(copy, run="r", embedder=EMBEDDER, read_only=True)
+    assert reader.opened().startswith("the vectors of r are damaged (")
+    await reader.close()

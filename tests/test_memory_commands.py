@@ -108,7 +108,7 @@ async def test_a_damaged_memory_is_one_line_to_whoever_searches_it(tmp_path: Pat
         except ArchiveError as error:
             told.append(str(error))
     assert told
-    assert all(f"memory rebuild {made.id}` keeps what can be read" in line for line in told)
+    assert all(f"memory rebuild {made.folder}` keeps what can be read" in line for line in told)
 
 
 async def test_a_folder_by_another_name_is_not_taken_for_an_empty_memory(run: runs.Run, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ async def test_a_report_is_written_anew_by_another_model_and_the_earlier_one_kep
     assert record["model_calls"] == before["model_calls"] + 1
     assert record["tokens"]["input"] > before["tokens"]["input"]
     assert record["steps"] == before["steps"]
+    assert record["config"] == before["config"]  # what goes on is the run as it was
     offline = await Agent(config_of(Run(first.folder), model="extractive", role="writer")).arewrite(first.folder)
     assert offline.status == "complete"
     assert "No language model wrote this report" in (first.folder / "report.md").read_text("utf-8")
@@ -124,3 +125,19 @@ async def test_a_rewriting_that_fails_leaves_the_report_and_the_run_as_they_were
     assert (first.folder / "report.md").read_text("utf-8") == earlier
     assert list(first.folder.glob("report.*.md")) == []
     assert (await replay(Run(first.folder))).difference == ""
+
+
+async def test_a_run_that_a_refused_key_ended_is_written_by_another_model(tmp_path: Path) -> None:
+    with Site() as site:
+        chain = Chain(site)
+        with ScriptedHost(chain.script, key=KEY) as host:
+            folder = await stopped(Agent(config(tmp_path, site, host)), 6)
+        with ScriptedHost(chain.script, key="another") as closed:
+            overrides = [f"model.base_url={closed.base_url}"]
+            refused = await Agent(config_of(Run(folder), overrides=overrides)).aresume(folder)
+            assert refused.status == "incomplete"
+        told = refused.reason
+    written = await Agent(config_of(Run(folder), model="extractive", role="writer")).arewrite(folder)
+    assert (written.status, written.reason) == ("incomplete", told)
+    assert "No language model wrote this report" in (folder / "report.md").read_text("utf-8")
+    assert run_json(folder)["config"]["model"]["provider"] == "openai"

@@ -257,7 +257,7 @@ async def test_a_server_that_stays_away_ends_the_run_with_what_it_noted_and_resu
         assert result.report
         assert "Still open" in result.report.read_text("utf-8")
         assert "nothing finished is lost" in result.reason
-        assert f"research-agent resume {result.id}" in result.reason
+        assert f"research-agent resume {result.folder}" in result.reason
         with pytest.raises(RunError, match="Connection refused"):
             await forget_run(result)
         assert result.folder.exists()

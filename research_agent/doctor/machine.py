@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from research_agent.config import PROVIDERS, Config, ConfigError, ModelConfig
+from research_agent.config import Config, ConfigError, ModelConfig
+from research_agent.config_settings import PROVIDERS
 from research_agent.doctor import servers
 from research_agent.doctor.row import Row
 

@@ -69,7 +69,7 @@ class _View:
         for n, item in enumerate(self.history):
             if any(call["step"] == step for call in values_of(item).get("calls") or ()):
                 return self._turn(n, step)
-        raise NoSuchStep(f"--step {step}: its checkpoint is gone; research-agent memory search finds what it brought")
+        raise NoSuchStep(f"--step {step}: its checkpoint is gone; `research-agent memory search` finds what it brought")
 
     def _turn(self, n: int, step: int) -> dict[str, Any]:
         item, before = self.history[n], values_of(self.history[n - 1])

@@ -14,8 +14,8 @@ async def must_wait(run: Run) -> None:
     """For a person's word on its plan. Raises RunError."""
     if not await _waits(run):
         raise RunError(
-            f"run {run.id} does not wait for a word on its plan: `resume {run.id}` goes on with it, "
-            f"`fork {run.id} --at STEP --plan FILE` takes another plan"
+            f"run {run.id} does not wait for a word on its plan: `research-agent resume {run.name}` goes on with it, "
+            f"`research-agent fork {run.name} --at STEP --plan FILE` takes another plan"
         )
 
 
@@ -28,7 +28,7 @@ async def must_have_ended(run: Run) -> None:
     """With something to write about. Raises RunError."""
     async with read_only(run) as history:
         if not history or _goes_on(history[-1]):
-            raise RunError(f"run {run.id} has not come to its report yet: `research-agent resume {run.id}` goes on")
+            raise RunError(f"run {run.id} has not come to its report yet: `research-agent resume {run.name}` goes on")
 
 
 def _goes_on(item: CheckpointTuple) -> bool:

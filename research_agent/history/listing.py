@@ -11,7 +11,7 @@ from typing import Any
 from research_agent.history.progress import progress
 from research_agent.runs import RECORD, Run, RunError
 
-STATUSES = ("running", "complete", "incomplete", "failed", "interrupted", "damaged")
+STATUSES = ("running", "waiting", "complete", "incomplete", "failed", "interrupted", "damaged")
 _PARTS = ("checkpoints.sqlite", "ledger.sqlite", "events.jsonl", RECORD)
 
 
@@ -79,12 +79,8 @@ def _row(folder: Path) -> Row:
 
 
 def _status(run: Run, record: dict[str, Any]) -> str:
-    """As recorded; the lock is looked at only where the record says that somebody works on it."""
-    status = str(record.get("status", "unknown"))
-    if status != "running":
-        return status
     try:
-        return "running" if run.locked else "interrupted"
+        return run.status_of(record)
     except OSError:  # a folder that cannot be written to: nobody works there
         return "interrupted"
 

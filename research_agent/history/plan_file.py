@@ -101,7 +101,7 @@ def _markdown(text: str) -> list[str]:
 
 
 def write_plan(run: str, plan: Sequence[Mapping[str, Any]]) -> str:
-    """A plan as YAML that `read_plan` reads."""
+    """A plan as YAML that `read_plan` reads. `run`: what a command finds it by."""
     lines = [f"# The plan of {run}. Edit it, then: research-agent resume {run} --plan FILE"]
     lines += ["# (of a run that does not wait for its plan: research-agent fork ... --at STEP --plan FILE)"]
     for item in plan:

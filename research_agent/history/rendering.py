@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.graphs.state import ResearchState
+from research_agent.history.settings import config_of
 from research_agent.history.steps import read_only, values_of
 from research_agent.memory import Archive
 from research_agent.report import Found, Investigation, Report, build
-from research_agent.runs import Run, RunError
+from research_agent.runs import Run, RunError, now
 
 
 def texts(report: Report) -> dict[str, str]:
@@ -19,11 +21,24 @@ def texts(report: Report) -> dict[str, str]:
     return {"md": report.markdown, "html": report.html}
 
 
+def written_by(config: Config) -> dict[str, Any]:
+    """What of a config is in the report that it writes. The record keeps it: a report may be of another writer than the run's."""
+    writer = config.model_for("writer")
+    return {"model": writer.name, "extractive": writer.provider == "extractive", "max_words": config.report.max_words}
+
+
 def investigation(
-    run: Run, config: Config, state: ResearchState, archive: Archive, *, draft: dict[str, Any] | None, reason: str, finished_at: str
+    run: Run,
+    written: Mapping[str, Any],
+    state: ResearchState,
+    archive: Archive,
+    *,
+    draft: dict[str, Any] | None,
+    reason: str,
+    finished_at: str,
 ) -> Investigation:
-    """What its report is made of. `reason`: why it is not complete; empty if it is."""
-    writer, assets = config.model_for("writer"), Assets(run.folder)
+    """What its report is made of. `written`: as `written_by` gave it; `reason`: why it is not complete, empty if it is."""
+    assets = Assets(run.folder)
     findings = [
         Found(id=finding.id, claim=finding.text, quote=finding.quote, source=source, sub_question=finding.sub_question)
         for finding in archive.find(kind="finding")
@@ -40,29 +55,32 @@ def investigation(
         status="incomplete" if reason else "complete",
         reason=reason,
         failures=state.get("failures", []),
-        model=writer.name,
-        extractive=writer.provider == "extractive",
-        max_words=config.report.max_words,
+        **written,
         folder=str(Path.cwd()),  # the folder search names files from here
         finished_at=finished_at,
     )
 
 
-async def rendered(run: Run, format: str, config: Config) -> str:
-    """The report that the run has, in this format. Nothing of the run is written. Raises RunError where it has none."""
-    record = run.read()
-    if not record.get("report"):
-        raise RunError(f"run {run.id} has no report; {run.status()}: {record.get('reason') or 'no reason given'}")
+async def rendered(run: Run, format: str) -> str:
+    """The report that the run has, in this format; or of what it has noted by now. Nothing of the run is written.
+
+    Raises RunError where there is nothing to report.
+    """
+    record, status = run.read(), run.status()
+    none = f"run {run.id} has no report; {status}: {record.get('reason') or 'nothing was noted for one'}"
     async with read_only(run) as history:
         if not history:
-            raise RunError(f"run {run.id} has no checkpoints: its report cannot be made in another format")
+            raise RunError(none if not record.get("report") else f"run {run.id} has no checkpoints: its report cannot be made again")
         state = values_of(history[-1])
     archive = Archive.open(run.folder, run=run.id, read_only=True)
     try:
+        if not record.get("report") and not archive.find(kind="finding"):
+            raise RunError(none)
         stopped = record["status"] == "incomplete" and not state.get("stopped")  # by a person: a draft of earlier is not what was reported
-        draft = None if stopped else state.get("report") or None
-        return texts(
-            build(investigation(run, config, state, archive, draft=draft, reason=record["reason"], finished_at=record["updated"]))
-        )[format]
+        draft = None if stopped or not record.get("report") else state.get("report") or None
+        reason = record["reason"] or ("" if status == "complete" else f"the run is {status}: this is what it had noted by {now()}")
+        written = record.get("written") or written_by(config_of(run))
+        made = investigation(run, written, state, archive, draft=draft, reason=reason, finished_at=record["updated"])
+        return texts(build(made))[format]
     finally:
         await archive.close()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from research_agent.config import PROVIDERS, Config, ConfigError
+from research_agent.config import Config, ConfigError
+from research_agent.config_settings import PROVIDERS
 from research_agent.runs import Run
 
 _FIXED = ("question", "out")

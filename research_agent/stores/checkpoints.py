@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import id as ids
 
 from research_agent.graphs import state
 from research_agent.memory import damage
+from research_agent.memory.remedy import name_of
 
 from .address import PostgresUrl
 from .errors import RunError, StoreError
@@ -64,7 +65,7 @@ async def open_checkpoints(place: Place, warn: Warn, before: Place | None = None
 @asynccontextmanager
 async def _opened(place: Place, warn: Warn) -> AsyncIterator[BaseCheckpointSaver[Any]]:
     if place.server is not None:
-        async with postgres_of().opened(_server(place, place.server), place.run, warn) as there:
+        async with postgres_of().opened(_server(place, place.server), place.run, warn, name=name_of(place.file.parent)) as there:
             yield there
         return
     from research_agent.stores import checkpoint_file

@@ -6,6 +6,8 @@ import errno
 import sqlite3
 from pathlib import Path
 
+from research_agent.memory.remedy import name_of
+
 _FULL = "the disk is full: make room"
 _READ_ONLY = "it cannot be written: make it writable"
 _OS = {
@@ -31,10 +33,10 @@ _SQLITE = {
 
 
 def in_one_line(error: BaseException, folder: Path) -> str:
-    """Empty for what is no fault of a disk or a database. `folder`: the run's, named for its id."""
+    """Empty for what is no fault of a disk or a database. `folder`: the run's."""
     if isinstance(error, sqlite3.Error):
         what = _SQLITE.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF, "")
-        return f"{folder}: {what.replace('ID', folder.name)} ({error})" if what else ""
+        return f"{folder}: {what.replace('ID', name_of(folder))} ({error})" if what else ""
     if isinstance(error, OSError) and error.errno in _OS:
         return f"{error.filename or folder}: {_OS[error.errno]} ({error.strerror})"
     return ""

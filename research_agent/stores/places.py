@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from research_agent.config import Config, StoreConfig
+from research_agent.config import Config
+from research_agent.config_settings import StoreConfig
 
 from .checkpoints import Place
 

@@ -91,9 +91,9 @@ class Server:
 class PostgresCheckpoints(AsyncPostgresSaver):
     """A saver for one run, which nobody else may write meanwhile."""
 
-    def __init__(self, server: Server, run: str, connection: Connection, warn: Callable[[str], None], wait_s: float) -> None:
+    def __init__(self, server: Server, run: str, connection: Connection, warn: Callable[[str], None], wait_s: float, name: str) -> None:
         super().__init__(connection)
-        self._server, self._run, self._warn, self._wait_s = server, run, warn, wait_s
+        self._server, self._run, self._warn, self._wait_s, self._name = server, run, warn, wait_s, name
         self._mending = asyncio.Lock()
         self._given_up: StoreError | None = None
 
@@ -172,7 +172,7 @@ class PostgresCheckpoints(AsyncPostgresSaver):
                     return
                 except StoreError as still:
                     if time.monotonic() + pause_s > deadline:
-                        again = f"then `research-agent resume {self._run}`: nothing finished is lost"
+                        again = f"then `research-agent resume {self._name}`: nothing finished is lost"
                         self._given_up = StoreError(f"{still}, {again}")
                         raise self._given_up from None
                 await asyncio.sleep(pause_s)
@@ -181,11 +181,14 @@ class PostgresCheckpoints(AsyncPostgresSaver):
 
 @asynccontextmanager
 async def opened(
-    server: Server, run: str, warn: Callable[[str], None], *, wait_s: float | None = None
+    server: Server, run: str, warn: Callable[[str], None], *, name: str = "", wait_s: float | None = None
 ) -> AsyncIterator[PostgresCheckpoints]:
-    """A run's checkpoints, locked for this process. Raises RunError if another holds them, StoreError if the server cannot be used."""
+    """A run's checkpoints, locked for this process. Raises RunError if another holds them, StoreError if the server cannot be used.
+
+    `name`: what a command finds the run by.
+    """
     connection = await _locked(server, run)
-    saver = PostgresCheckpoints(server, run, connection, warn, WAIT_S if wait_s is None else wait_s)
+    saver = PostgresCheckpoints(server, run, connection, warn, WAIT_S if wait_s is None else wait_s, name or run)
     try:
         await _tables(saver, server, connection)
         yield saver

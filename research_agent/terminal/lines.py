@@ -19,8 +19,7 @@ def line(event: Event) -> str | None:
         case "start":
             return f"starting ({one_line(event['model'])}): {one_line(event['question'])}"
         case "run":
-            again = ", resumed" if event.get("resumed") else ""
-            return f"run {event['id']} in {event['folder']}{again}"
+            return f"run {event['id']} in {event['folder']}{_how(event)}"
         case "so_far":
             return f"so far: {counts(event['steps'], event['tokens'], event['usd'], event['seconds'])}"
         case "index" if event["done"] == event["total"]:
@@ -49,6 +48,12 @@ def line(event: Event) -> str | None:
         case "retry":
             return f"retry {event['attempt']} in {event['wait_s']} s: {one_line(event['reason'])}"
     return None
+
+
+def _how(run: Mapping[str, Any]) -> str:
+    if run.get("rewritten"):
+        return f": its report is written again by {one_line(run['model'])}"
+    return ", resumed" if run.get("resumed") else ""
 
 
 def call(event: Mapping[str, Any]) -> str:
@@ -91,3 +96,11 @@ def duration(seconds: float) -> str:
 
 def plan_lines(plan: Sequence[Mapping[str, Any]], marks: Mapping[str, str]) -> list[str]:
     return [f"{marks.get(item['status'], '?')} {item['id']}. {one_line(item['question'])}" for item in plan]
+
+
+def how_to_answer(run: str) -> str:
+    """`run`: what a command finds it by."""
+    return (
+        f"`research-agent resume {run} --answer yes` goes on with it; --answer TEXT says what to change, --plan FILE gives another "
+        f"(`research-agent show {run} --plan` prints it as one to edit)"
+    )

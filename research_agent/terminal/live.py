@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -16,7 +17,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from research_agent.events import Event
-from research_agent.terminal.lines import counts, ending, line, plan_lines
+from research_agent.memory.remedy import name_of
+from research_agent.terminal.lines import counts, ending, how_to_answer, line, plan_lines
 from research_agent.terminal.view import ASCII_MARKS, MARKS, View, frame
 from research_agent.visible import one_line, visible
 
@@ -117,6 +119,10 @@ class Terminal:
         self._stop()
         path, answer = self._report.get("path", ""), self._report.get("answer", "")
         self._report = {}
+        if self._view.rewritten:  # whoever had it written again is given all of it, or told why not
+            if path:
+                self._write(ending(end))
+            return
         if not self._is_live:
             self._write(ending(end))
             if path:
@@ -156,7 +162,9 @@ def _told(record: Mapping[str, Any]) -> Iterable[str]:
     reason = f": {one_line(str(record['reason']))}" if record.get("reason") else ""
     yield f"{record['id']}  {record['status']}{reason}"
     if record["status"] == "interrupted":
-        yield f"`research-agent resume {record['id']}` goes on"
+        yield f"`research-agent resume {name_of(Path(record['folder']))}` goes on"
+    if record["status"] == "waiting":
+        yield how_to_answer(name_of(Path(record["folder"])))
     if isinstance(parent := record.get("parent"), dict):
         yield f"forked from {parent['id']} after its step {parent['step']}"
     if "tokens" in record:

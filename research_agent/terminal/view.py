@@ -60,6 +60,8 @@ class View:
     step: int = 0
     steps_before: int = 0
     """Of a fork: those of the run that it began in."""
+    rewritten: bool = False
+    """Only its report is."""
     started: float | None = None
     """When the run would have begun, had it gone on without a pause; None until that is known: loading is none of its time."""
 
@@ -70,7 +72,9 @@ class View:
             case "run":
                 self.question, self.model = event["question"], event["model"]
                 self.started = None if event["resumed"] else self.clock()
-                self.activity, self.index = "resuming" if event["resumed"] else "planning", None
+                self.rewritten = event.get("rewritten", False)
+                self.activity = f"{DRAFTED['writer']} again" if self.rewritten else "resuming" if event["resumed"] else "planning"
+                self.index = None
             case "so_far":
                 self.started = self.clock() - event["seconds"]
                 self.step, self.steps_before = event["step"], event["step"] - event["steps"]

@@ -1,0 +1,97 @@
+"""A run that was killed, or that goes on just now, looked at: what its record does not say yet, its events and its ledger do."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from research_agent.runs import Run
+from research_agent.testing.crash.rig import Life, Rig, until
+from research_agent.testing.crash.world import World
+
+CUT = "a call of the investigator was cut and is made again"
+
+
+@dataclass(frozen=True)
+class Scene:
+    rig: Rig
+    life: Life
+
+    @property
+    def folder(self) -> Path:
+        assert self.life.folder
+        return self.life.folder
+
+    def told(self, *argv: str, status: int = 0) -> str:
+        child = self.rig.run(*argv, str(self.folder), cwd=self.life.cwd)
+        assert child.wait() == status, child.said()
+        return child.said()
+
+    def record(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.told("show", "--json").splitlines()[-1])
+        return found
+
+    def cut(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """A session ends while the model is asked."""
+        asked, session = len(self.life.asked), self.life.session()
+        until(lambda: len(self.life.asked) > asked + 1)
+        session.kill(number)
+        session.wait()
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """But SQLite's own notes of who reads."""
+    return {path: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and not path.name.endswith("-shm")}
+
+
+@pytest.fixture
+def scene(rig: Rig, tmp_path: Path) -> Iterator[Scene]:
+    with World(lines="A", follow_up="", stations=4, think_s=0.5) as world:
+        yield Scene(rig, Life(rig, world, world.config(tmp_path)))
+
+
+def test_a_killed_run_tells_its_time_its_cost_by_role_and_what_it_noted(scene: Scene) -> None:
+    assert scene.life.killed_at("note.after", hit=2)
+    before = contents(scene.folder)
+    record = scene.record()
+    assert record["status"] == "interrupted"
+    assert 0.5 < record["seconds"] < 60
+    assert record["roles"]["planner"]["calls"] == 1
+    assert sum(role["usd"] for role in record["roles"].values()) == pytest.approx(record["usd"], abs=1e-5)
+    assert "\ninvestigator: " in scene.told("show")
+    report = scene.told("report")
+    assert report.startswith("# ")
+    assert "the run is interrupted: this is what it had noted by" in report
+    told = json.loads(scene.told("report", "--json").splitlines()[-1])
+    assert (told["status"], told["report"], told["text"][:2]) == ("interrupted", None, "# ")
+    assert contents(scene.folder) == before
+
+
+def test_a_run_that_goes_on_tells_its_time_by_now(scene: Scene) -> None:
+    session = scene.life.session()
+    until(lambda: len(scene.life.asked) > 2)
+    seconds = scene.record()["seconds"]
+    time.sleep(0.2)
+    later = scene.record()
+    assert later["status"] == "running"
+    assert later["seconds"] > seconds + 0.2
+    assert session.wait() == 0
+    assert scene.record()["seconds"] == Run(scene.folder).read()["seconds"]
+
+
+def test_a_cut_call_is_told_of_by_every_later_session(scene: Scene) -> None:
+    scene.cut()
+    assert CUT not in scene.told("show")
+    scene.cut(signal.SIGINT)
+    assert scene.record()["status"] == "incomplete"
+    assert scene.told("show").count(CUT) == 1
+    assert scene.life.whole().status == 0
+    assert scene.told("show").count(CUT) == 1
+    assert any(CUT in warning for warning in Run(scene.folder).read()["warnings"])
