@@ -13,7 +13,7 @@ from langchain_core.tools import BaseTool, ToolException
 from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
-from research_agent.memory import Segment, best_passages, estimate_tokens
+from research_agent.memory import Segment, best_passages, content_hash, estimate_tokens
 from research_agent.memory.clip import head
 from research_agent.memory.segment import MAX_ORDINALS, thread_of
 
@@ -170,11 +170,14 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
 
 
 def _noted(context: Context, task: Task, content: str, finding: Finding) -> _Shown:
-    claim, quote = context.redact(finding.claim), context.redact(finding.quote)
+    """A finding; one that was noted before for the same sub-question stays the one it is."""
+    claim, quote, base = context.redact(finding.claim), context.redact(finding.quote), _base(context, task)
+    same = content_hash("\x1f".join((claim, quote, finding.source, base.sub_question)))
     segment = replace(
-        _base(context, task), kind="finding", text=claim, quote=quote, source=finding.source, trust="own", tokens=estimate_tokens(claim)
+        base, kind="finding", text=claim, quote=quote, source=finding.source, trust="own", tokens=estimate_tokens(claim), args_hash=same
     )
-    return _Shown(context.redact(content), f"“{quote[:120]}”", [segment], [segment], [segment.id])
+    noted = next((known for known in context.archive.find(kind="finding", args_hash=same) if known.step < base.step), None)
+    return _Shown(context.redact(content), f"“{quote[:120]}”", [noted or segment], [] if noted else [segment], [(noted or segment).id])
 
 
 def _segment(context: Context, task: Task, ordinal: int, document: Document) -> Segment:

@@ -58,7 +58,9 @@ class Meter:
     """Counts one model's prompts. `parts` of a message and `fixed` are looked at only while they are not known exactly."""
 
     def __init__(self, learned: Learned | None, parts: Callable[[TurnRef], Parts], fixed: Callable[[], Parts]) -> None:
-        self.learned = learned or beginning()
+        self.learned = (
+            learned if learned and len(learned["weights"]) == len(START) else beginning()
+        )  # an older version's are of other parts
         self._parts, self._fixed_parts = parts, fixed
         self._known_parts: dict[str, Parts] = {}
 

@@ -19,6 +19,7 @@ from .compaction import compact
 from .counting import Meter, measured_for, message_parts, parts_of
 from .failures import ends_all, same_key
 from .flight import Flight, redacted
+from .numbering import follows
 from .ports import Context, ModelCallError
 from .repeats import args_hash, call_text
 from .state import NO_USAGE, NOT_JSON, Call, Failure, ResearchState, SubQuestion, TurnRef, Usage, numbered
@@ -258,23 +259,20 @@ class _Turn:
 
 async def _archived(context: Context, state: ResearchState, current: SubQuestion, reply: Reply, emit: Emit) -> dict[str, Any]:
     """Archives what the turn thought and asked for, before anything else happens to it; then the state's share of it."""
-    turn, step = state.get("turn", 0) + 1, state["step"]
     message, faults = _clean(reply.message, context)
-    calls = _calls(message, faults, step, context.limits.last_step)
-    segments = []
-    if reasoning := context.redact(reply.reasoning):
-        segments.append(_segment(context, current, step=step, kind="reasoning", ordinal=turn, text=reasoning))
-    for n, item in enumerate(calls):
-        told = {
-            "tool": item["name"],
-            "title": item["error"],  # why it was not made, if it was not
-            "text": call_text(item["name"], item["args"]),
-            "args_hash": args_hash(context, item["name"], item["args"]),
-        }
-        segments.append(_segment(context, current, step=item["step"], kind="call", ordinal=n, **told))
-    answer = str(message.text).strip()
-    if not calls:
-        segments.append(_segment(context, current, step=step, kind="answer", ordinal=turn, text=answer))
+    reasoning, answer = context.redact(reply.reasoning), str(message.text).strip()
+
+    def calls_after(step: int) -> list[Call]:
+        return _calls(message, faults, step, context.limits.last_step)
+
+    def turn(step: int) -> list[Segment]:
+        said = {"step": step, "ordinal": state.get("turn", 0) + 1}
+        thought = [_segment(context, current, kind="reasoning", text=reasoning, **said)] if reasoning else []
+        asked = [_call_segment(context, current, n, item) for n, item in enumerate(calls_after(step))]
+        return [*thought, *(asked or [_segment(context, current, kind="answer", text=answer, **said)])]
+
+    step = context.tape.follows(state["step"], lambda: follows(context.archive, state["step"], turn))
+    calls, segments = calls_after(step), turn(step)
     ref, body = window.written(message, step=step, opens=True, segments=[segment.id for segment in segments])
     await context.archive.archive(segments, bodies=[body])
     usage = add_usage(state.get("usage", NO_USAGE), reply.usage)
@@ -283,7 +281,15 @@ async def _archived(context: Context, state: ResearchState, current: SubQuestion
         return {"turns": [ref], "calls": calls, "step": calls[-1]["step"]}
     done = SubQuestion(id=current["id"], question=current["question"], status="done", answer=answer)
     emit({"type": "sub_question", **done})
-    return {"turns": [ref], "plan": [done if item["id"] == done["id"] else item for item in state["plan"]]}
+    plan = [done if item["id"] == done["id"] else item for item in state["plan"]]
+    return {"turns": [ref], "plan": plan, "step": step}
+
+
+def _call_segment(context: Context, current: SubQuestion, ordinal: int, call: Call) -> Segment:
+    name, args = call["name"], call["args"]
+    told = {"tool": name, "text": call_text(name, args), "args_hash": args_hash(context, name, args)}
+    why_not = call["error"]
+    return _segment(context, current, step=call["step"], kind="call", ordinal=ordinal, title=why_not, **told)
 
 
 def _segment(context: Context, current: SubQuestion, **fields: Any) -> Segment:

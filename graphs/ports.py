@@ -54,6 +54,10 @@ class Tape(Protocol):
         """`run` raises ToolException."""
         ...
 
+    def follows(self, own: int, found: Callable[[], int]) -> int:
+        """The step that a turn follows on: `own` is its state's, `found` looks where it stands in the ledger."""
+        ...
+
 
 class NoTape:
     async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
@@ -64,6 +68,10 @@ class NoTape:
 
     async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
         return await run()
+
+    def follows(self, own: int, found: Callable[[], int]) -> int:
+        del own
+        return found()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +214,10 @@ class Archive(Protocol):
     def get(self, id_or_handle: str) -> Segment | None: ...
     def find(self, *, kind: Kind, url: str = "", args_hash: str = "", newest: int = 0) -> Sequence[Segment]:
         """Segments of a kind, in the order of the run; only so many of the newest, if a number is given."""
+        ...
+
+    def last_step(self) -> int:
+        """The last that anything is archived of; 0 if nothing is."""
         ...
 
     def put_body(self, text: str) -> str:

@@ -116,6 +116,8 @@ def merge(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, A
 
 class ResearchInput(TypedDict):
     question: str
+    usage: NotRequired[Usage]
+    """What was spent on it before; nothing if it is not given."""
 
 
 class ResearchState(TypedDict, total=False):

@@ -204,6 +204,9 @@ class Ledger:
             where = f"seq IN (SELECT seq FROM segments WHERE {where} ORDER BY step DESC, seq DESC LIMIT {newest:d})"
         return self._segments(where, *values)
 
+    def last_step(self, run: str) -> int:
+        return int(self._one("SELECT coalesce(max(step), 0) FROM segments WHERE run = ?", run))
+
     def segments(self, run: str) -> Iterator[Segment]:
         """In the order of the run. Read in pages, so that a long run never stands in memory whole."""
         keys = self._all("SELECT seq FROM segments WHERE run = ? ORDER BY step, seq", run)

@@ -63,7 +63,7 @@ class Segment:
     """ISO 8601, UTC."""
     tokens: int = 0
     args_hash: str = ""
-    """Of a call's canonical arguments: finds a call already made."""
+    """Of a call's canonical arguments, or of all that a finding says: finds the same one made before."""
     quote: str = ""
     """A finding's exact words."""
     source: str = ""

@@ -35,7 +35,7 @@ from research_agent.memory import Archive
 from research_agent.memory.embedders import Choice
 from research_agent.models.load import load_roles
 from research_agent.redact import Redactor
-from research_agent.runs import Run, now
+from research_agent.runs import Run, RunError, now
 from research_agent.stores import places
 from research_agent.stores.checkpoints import open_checkpoints, thread_of
 from research_agent.stores.errors import StoreError
@@ -111,24 +111,29 @@ class Session:
             context = self._context(memories, tools)
             at, before, again = await self._found(graph, thread, context, rewrite)
             if lost := await lost_of(checkpointer, thread, archive):
+                self._refuse_older(archive, before)
                 told = "the turns that they stood in are left out of what is sent"
                 self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
                 before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
-            start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question}
+            if (held := archive.last_step()) > before.get("step", 0):
+                again["held"] = held
+            if resumed and not before and held:
+                self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
+                again["spent"] = {"usage": self._told_usage()}
+            spent: ResearchState = again.get("spent", {})
+            start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question, **spent}
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             if recorder.mended:
                 self._teller.warn(recorder.mended)
             how = "answer" if answer is not None else "state" if before else "question"
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
-            if resumed and not before and self._before.get("steps"):
-                self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
             if lost:  # as what follows: after it is recorded, for a replay does the same
                 await lost.leave_out(checkpointer)
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
             self._state, self._teller.plan = before, before.get("plan", [])
             if resumed:
-                self._teller.show({"type": "so_far", "step": before.get("step", 0), **self._ending.counts(before)})
+                self._teller.show({"type": "so_far", "step": before.get("step", 0), **self._ending.counts({**spent, **before})})
                 if before.get("plan"):
                     self._teller.show({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
@@ -184,10 +189,22 @@ class Session:
         try:
             return cast(ResearchState, (await graph.aget_state(thread)).values)
         except (StoreError, sqlite3.Error):
-            roles = by_role(events(self._run.events)).values()
-            totals = {key: sum(role[key] for role in roles) for key in NO_USAGE}
-            told = ResearchState(question=self._config.question, plan=self._teller.plan, step=self._teller.step, usage=cast(Usage, totals))
+            told = ResearchState(question=self._config.question, plan=self._teller.plan, step=self._teller.step, usage=self._told_usage())
             return {**before, **told}
+
+    def _told_usage(self) -> Usage:
+        """What was spent, as the events tell it."""
+        roles = by_role(events(self._run.events)).values()
+        return cast(Usage, {key: sum(role[key] for role in roles) for key in NO_USAGE})
+
+    def _refuse_older(self, archive: Archive, before: ResearchState) -> None:
+        """Raises RunError for a ledger that ends before its checkpoints, though each step is archived first; one that was damaged, or moved
+        away for that, may.
+        """
+        ends, known = archive.last_step(), before.get("step", 0)
+        if 0 < ends < known and not [*self._run.folder.glob("ledger.sqlite.damaged-*")]:
+            older = f"{self._run.folder} is an older copy of the run: its ledger ends at step {ends}, its checkpoints at step {known}"
+            raise RunError(f"{older}; resume it where it was run last")
 
     @asynccontextmanager
     async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:

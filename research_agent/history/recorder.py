@@ -127,6 +127,12 @@ class Recorder:
         segment = self._archive.get(id)
         return place_of(segment) if segment else None
 
+    def follows(self, own: int, found: Callable[[], int]) -> int:
+        step = found()
+        if step != own:
+            self._add("step", "", {"follows": step})
+        return step
+
     def recall(self, query: str, found: Sequence[Passage]) -> None:
         self._add("recall", "", {"query": query, "found": [[place_of(item.segment), item.text, item.score] for item in found]})
 
@@ -215,6 +221,9 @@ class TapedArchive:
 
     def find(self, *, kind: SegmentKind, url: str = "", args_hash: str = "", newest: int = 0) -> Sequence[Segment]:
         return self._archive.find(kind=kind, url=url, args_hash=args_hash, newest=newest)
+
+    def last_step(self) -> int:
+        return self._archive.last_step()
 
     def put_body(self, text: str) -> str:
         return self._archive.put_body(text)

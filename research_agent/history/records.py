@@ -7,6 +7,7 @@ ask      role       a request to a model (messages and tools by hash) and the re
 kept     role       the same, of a reply that came before a kill and was gone on with after it (only in what `current` gives, and in forks)
 use      call id    what a tool brought: texts by their place in the ledger, or the failure
 recall              what the archive gave for a query
+step                the step that a turn followed on, where that was not its state's
 assets              what code had made, where it was asked for
 minutes             from here on the limit of minutes was reached
 """
@@ -26,7 +27,7 @@ from research_agent.runs import RunError
 
 NAME = "records.sqlite"
 VERSION = 1
-Kind = Literal["session", "fork", "ask", "kept", "use", "recall", "assets", "minutes"]
+Kind = Literal["session", "fork", "ask", "kept", "use", "recall", "step", "assets", "minutes"]
 _REQUESTS = ("ask", "kept")
 
 
@@ -137,9 +138,10 @@ def current(records: Iterable[Record]) -> list[Record]:
     """Without what was done in vain: of a super-step that was cut and run again, what its last session met.
 
     Where a killed process left word of its model calls, the next session went by that: a request whose reply was kept is `kept`. A tool
-    call that was finished before the cut is not made again, so it counts, whichever session made it.
+    call that was finished before the cut is not made again, so it counts, whichever session made it. What a session did whose checkpoints
+    were lost since counts as far as the next one began.
     """
-    kept = list(records)
+    kept = _led_on(records)
     last: dict[tuple[int, str, str], int] = {}
     for record in kept:
         if record.kind not in ("session", "fork"):
@@ -158,6 +160,18 @@ def current(records: Iterable[Record]) -> list[Record]:
         elif record.kind in ("session", "fork", "kept") or last[_task(record)] == record.session:
             found.append(record)
     return found
+
+
+def _led_on(records: Iterable[Record]) -> list[Record]:
+    """Without what was recorded after a checkpoint that a later session began from."""
+    kept: list[Record] = []
+    for record in records:
+        if record.kind == "session" and record.at > -2:
+            kept = [one for one in kept if one.at <= record.at + (one.kind not in ("session", "fork"))]
+        elif record.kind == "session" and record.data.get("held"):
+            kept = []
+        kept.append(record)
+    return kept
 
 
 def _goes_on(ask: Record, cut: Record) -> bool:

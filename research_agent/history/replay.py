@@ -114,13 +114,15 @@ class _Replay:
     ) -> None:
         data = record.data
         self._player.begin(record, None if following is None else following.at)
+        if held := data.get("held"):  # the ledger was ahead of the state: what a turn brought stood there before it
+            await self._archive.archive([segment for segment in self._source.segments(self._run.id) if segment.step <= held])
         if lost := data.get("lost"):
             await self._leave_out(saver, thread, lost)
         if data.get("reopened") and (following is None or following.at > record.at):  # or it was killed before that was done
             await graph.aupdate_state(thread, data["reopened"]["values"], as_node=data["reopened"]["as_node"])
         start: Any = None
         if data["start"] == "question":
-            start = {"question": data["question"]}
+            start = {"question": data["question"], **data.get("spent", {})}
         elif data["start"] == "answer":
             start = Command(resume=data["answer"])
         try:
@@ -217,6 +219,7 @@ class _Player:
         self._uses: dict[tuple[int, str], Record] = {}
         self._kept: dict[tuple[int, int], tuple[int, Record]] = {}
         self._assets: dict[int, Record] = {}
+        self._steps: dict[int, int] = {}
         self._recalls: dict[int, deque[Record]] = defaultdict(deque)
         self._minutes: dict[int, int] = {}
         self.recorded = self.same = 0
@@ -233,6 +236,8 @@ class _Player:
                 case "kept":
                     self.recorded += 1
                     self._kept[record.at, record.data["call"]] = self.recorded, record
+                case "step":
+                    self._steps[record.at] = record.data["follows"]
                 case "assets":
                     self._assets[record.at] = record
                 case "use":
@@ -308,6 +313,10 @@ class _Player:
             return self._archive.get_body(ref) if ref else ""
         except NotArchived:
             return self._source.get_body(ref)
+
+    def follows(self, own: int, found: Callable[[], int]) -> int:
+        del found  # what was archived there is not, of this replay
+        return self._steps.get(self._now(), own)
 
     async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
         record = self._uses.get((self._now(), call["id"]))

@@ -23,8 +23,6 @@ PRICES = {"miss": 0.6, "hit": 0.15, "output": 2.5}
 QUESTION = "Which codes do the stations of the old railway have?"
 LOOKED = "runs.log"
 """Each run of the model's code adds a line to this file of the run's workspace."""
-_ABREAST = 3
-"""Calls of one turn."""
 
 
 class World:
@@ -54,6 +52,8 @@ class World:
         """It is set once so many requests have come; None: now."""
         self.code = f"with open({LOOKED!r}, 'a') as file: file.write('line {{line}}\\n')"
         """What the model runs at the end of a line."""
+        self.abreast = 3
+        """Calls of one turn: another model makes others."""
 
     @property
     def steps(self) -> int:
@@ -132,10 +132,10 @@ class World:
         noted = {int(n) for n in re.findall(rf"Station {line}(\d+) has its code", told)}
         shown = re.findall(rf'<document handle="(S\d+)"[^>]*url="[^"]*/{line}(\d+)"', text)
         handles = {int(n): handle for handle, n in shown if _code(line, int(n)) in text}
-        to_note = sorted(set(handles) - noted)[:_ABREAST]
+        to_note = sorted(set(handles) - noted)[: self.abreast]
         if to_note:
             return Reply(reasoning=f"Line {line}: I note {to_note}.", calls=[_note(line, n, handles[n]) for n in to_note])
-        to_read = [n for n in range(self._stations) if n not in noted][:_ABREAST]
+        to_read = [n for n in range(self._stations) if n not in noted][: self.abreast]
         if to_read and not noted and f"stations of line {line}" not in "".join(call["arguments"] for call in calls):
             return Reply(reasoning=f"Line {line}: I search.", calls=[Call("web_search", {"query": f"stations of line {line}"})])
         if to_read:

@@ -1,0 +1,136 @@
+"""Checkpoints are lost, all or the newest, and a model that is asked again answers otherwise: nothing is taken for what it is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from research_agent.graphs.counting import Meter, beginning, parts_of
+from research_agent.graphs.state import TurnRef
+from research_agent.history.replay import replay
+from research_agent.runs import Run
+from research_agent.testing.crash.rig import Life, Rig
+from research_agent.testing.crash.world import World
+
+STATIONS = 8
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("rig")) as rig:
+        yield rig
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World(lines="A", follow_up="", stations=STATIONS) as world:
+        yield world
+
+
+@pytest.fixture
+def life(rig: Rig, world: World, tmp_path: Path) -> Life:
+    return Life(rig, world, world.config(tmp_path / "here"))
+
+
+def folder_of(life: Life) -> Path:
+    assert life.folder
+    return life.folder
+
+
+def lose(folder: Path, name: str) -> None:
+    for part in folder.glob(f"{name}*"):
+        part.unlink()
+
+
+def mismatched(folder: Path) -> list[tuple[str, str]]:
+    """Calls for a page beside what stands at their step, where that is another page."""
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as db:
+        rows = db.execute(
+            """SELECT b.data, b.packed, o.url FROM segments c JOIN bodies b ON b.hash = c.body
+               JOIN segments o ON o.step = c.step AND o.kind = 'observation' WHERE c.kind = 'call' AND c.tool = 'scrape'"""
+        ).fetchall()
+    assert rows
+    assert not any(packed for _, packed, _ in rows)
+    asked = [(json.loads(text.decode().partition(" ")[2])["url"], url) for text, _, url in rows]
+    return [pair for pair in asked if pair[0] != pair[1]]
+
+
+def noted(folder: Path) -> Counter[str]:
+    return Counter(finding["claim"] for finding in json.loads((folder / "findings.json").read_text("utf-8")))
+
+
+EACH_ONCE = Counter({f"Station A{n} has its code.": 1 for n in range(STATIONS)})
+
+
+async def test_without_its_checkpoints_a_run_begins_again_with_what_it_read_and_what_it_spent(life: Life, world: World) -> None:
+    assert life.killed_at("review.before")
+    folder, pages = folder_of(life), life.fetched
+    lose(folder, "checkpoints.sqlite")
+    world.abreast = 2
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    assert "its checkpoints are gone" in child.said()
+    assert noted(folder) == EACH_ONCE
+    assert mismatched(folder) == []
+    assert life.fetched == pages
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    assert record["usd"] == pytest.approx(life.billed_usd, rel=0.01)  # which counts the first replies as if they made two calls as well
+    played = await replay(Run(folder))
+    assert (played.difference, played.requests) == ("", played.recorded)
+
+
+async def test_checkpoints_of_some_turns_ago_lead_on_to_other_turns_in_places_of_their_own(
+    life: Life, world: World, tmp_path: Path
+) -> None:
+    assert life.killed_at("tool.before", 8)
+    folder = folder_of(life)
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    for part in folder.glob("checkpoints.sqlite*"):
+        shutil.copy(part, earlier)
+    assert life.killed_at("tool.before", 9)
+    lose(folder, "checkpoints.sqlite")
+    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    world.abreast = 2
+    assert life.killed_at("tool.before", 3)  # and once more on the way
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    assert noted(folder) == EACH_ONCE
+    assert mismatched(folder) == []
+    played = await replay(Run(folder))
+    assert (played.difference, played.requests) == ("", played.recorded)
+
+
+async def test_a_folder_that_is_older_than_its_checkpoints_is_refused(life: Life, tmp_path: Path) -> None:
+    assert life.killed_at("tool.before", 8)
+    folder = folder_of(life)
+    shutil.copy(folder / "ledger.sqlite", tmp_path / "ledger.sqlite")
+    shutil.copy(folder / "ledger.sqlite-wal", tmp_path / "ledger.sqlite-wal")
+    assert life.killed_at("review.before")
+    lose(folder, "ledger.sqlite")
+    for part in tmp_path.glob("ledger.sqlite*"):
+        shutil.copy(part, folder)
+    child = life.whole()
+    assert child.wait() == 1
+    assert "is an older copy of the run" in child.said()
+    assert "resume it where it was run last" in child.said()
+
+
+def test_what_an_older_version_learned_of_a_tokenizer_is_learned_anew() -> None:
+    old = beginning()
+    old["weights"], old["spread"] = old["weights"][:-2], old["spread"][:-19]
+    turn = TurnRef(ref="a", tokens=10, step=0, opens=True, segments=[])
+
+    def counted(meter: Meter) -> int:
+        meter.reported([turn], 400)
+        return meter.tokens([turn])
+
+    of_old, of_new = (Meter(learned, lambda _: parts_of(["water " * 40]), lambda: parts_of(["rules"])) for learned in (old, None))
+    assert counted(of_old) == counted(of_new)
