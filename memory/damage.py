@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .roots import regrown
+
 Row = tuple[Any, ...]
 """Its rowid, then its columns in the new table's order, without those that an older version had not."""
 _PARTS = ("", "-wal", "-shm")
@@ -66,19 +68,24 @@ def rescue(
     true: Callable[[str, Row], bool] = lambda table, row: True,
 ) -> tuple[Path, Saved]:
     """A new file beside, with tables as `make` makes them and each row that can be read and, says `true`, is what was written."""
-    new = path.with_name(f"{path.name}.rescued")
+    new, copy = path.with_name(f"{path.name}.rescued"), path.with_name(f"{path.name}.rescued-copy")
     _remove(new)
     rows, lost, counted = 0, 0, True
-    with closing(sqlite3.connect(new)) as target, closing(sqlite3.connect(path)) as source:
-        make(target)
-        for table in tables:
-            columns = _columns(target, source, table)
-            places = f"INSERT OR IGNORE INTO {table} (rowid, {', '.join(columns)}) VALUES ({', '.join('?' * (len(columns) + 1))})"
-            found, missing, top = _rows(source, table, columns)
-            kept = [row for row in found if true(table, row)]
-            target.executemany(places, kept)
-            rows, lost, counted = rows + len(kept), lost + missing + len(found) - len(kept), counted and top
-        target.commit()
+    try:
+        anew = regrown(path, tables, copy)
+        with closing(sqlite3.connect(new)) as target, closing(sqlite3.connect(copy)) as source:
+            make(target)
+            for table in tables:
+                columns = _columns(target, source, table)
+                places = f"INSERT OR IGNORE INTO {table} (rowid, {', '.join(columns)}) VALUES ({', '.join('?' * (len(columns) + 1))})"
+                found, missing, top = _rows(source, table, columns)
+                kept = [row for row in found if true(table, row)]
+                target.executemany(places, kept)
+                rows, lost = rows + len(kept), lost + missing + len(found) - len(kept)
+                counted = counted and top and table not in anew
+            target.commit()
+    finally:
+        _remove(copy)
     return new, Saved(rows, lost, counted)
 
 
