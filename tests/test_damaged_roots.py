@@ -62,6 +62,18 @@ async def test_what_was_deleted_does_not_come_back_with_a_lost_root(tmp_path: Pa
         assert db.execute("SELECT rowid, text FROM notes").fetchall() == left
 
 
+def test_a_number_of_rows_that_damage_made_up_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "plain.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        make(db)
+        db.executemany("INSERT INTO notes (text) VALUES (?)", [(f"note {n}",) for n in range(300)])
+        db.execute("INSERT INTO notes (rowid, text) VALUES (?, 'far off')", (10**6,))
+        db.execute("INSERT INTO notes (rowid, text) VALUES (?, 'damage')", (2**62,))
+        db.commit()
+    _, saved = damage.rescue(path, make, ["notes"])
+    assert saved.rows == 302
+
+
 def make(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE notes (text TEXT)")
 
