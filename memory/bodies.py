@@ -31,7 +31,7 @@ def true(table: str, row: Row) -> bool:
     _, ref, is_packed, data = row
     try:
         return bool(content_hash(unpacked(is_packed, data)) == ref)
-    except (zlib.error, UnicodeDecodeError):
+    except (zlib.error, UnicodeDecodeError, TypeError):
         return False
 
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .roots import regrown
+
 Row = tuple[Any, ...]
 """Its rowid, then its columns in the new table's order, without those that an older version had not."""
 _PARTS = ("", "-wal", "-shm")
 _GAP = 200  # rows that cannot be read one after another, where nothing tells how many there were, are the end
+_LEAST_BYTES = 4  # of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +69,25 @@ def rescue(
     true: Callable[[str, Row], bool] = lambda table, row: True,
 ) -> tuple[Path, Saved]:
     """A new file beside, with tables as `make` makes them and each row that can be read and, says `true`, is what was written."""
-    new = path.with_name(f"{path.name}.rescued")
+    new, copy = path.with_name(f"{path.name}.rescued"), path.with_name(f"{path.name}.rescued-copy")
     _remove(new)
     rows, lost, counted = 0, 0, True
-    with closing(sqlite3.connect(new)) as target, closing(sqlite3.connect(path)) as source:
-        make(target)
-        for table in tables:
-            columns = _columns(target, source, table)
-            places = f"INSERT OR IGNORE INTO {table} (rowid, {', '.join(columns)}) VALUES ({', '.join('?' * (len(columns) + 1))})"
-            found, missing, top = _rows(source, table, columns)
-            kept = [row for row in found if true(table, row)]
-            target.executemany(places, kept)
-            rows, lost, counted = rows + len(kept), lost + missing + len(found) - len(kept), counted and top
-        target.commit()
+    try:
+        anew = regrown(path, tables, copy)
+        with closing(sqlite3.connect(new)) as target, closing(sqlite3.connect(copy)) as source:
+            make(target)
+            for table in tables:
+                columns = _columns(target, source, table)
+                places = f"INSERT OR IGNORE INTO {table} (rowid, {', '.join(columns)}) VALUES ({', '.join('?' * (len(columns) + 1))})"
+                found, missing, top = _rows(source, table, columns, most=copy.stat().st_size // _LEAST_BYTES)
+                before = target.total_changes
+                target.executemany(places, [row for row in found if true(table, row)])
+                kept = target.total_changes - before
+                rows, lost = rows + kept, lost + missing + len(found) - kept
+                counted = counted and top and table not in anew
+            target.commit()
+    finally:
+        _remove(copy)
     return new, Saved(rows, lost, counted)
 
 
@@ -108,7 +117,7 @@ def _names(db: sqlite3.Connection, table: str) -> list[str]:
         return []
 
 
-def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> tuple[list[Row], int, bool]:
+def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str], *, most: int) -> tuple[list[Row], int, bool]:
     """Row by row, as some pages may be gone; how many before the last of them could not be read; and whether that is all there were."""
     ask = f"SELECT rowid, {', '.join(columns)} FROM {table} NOT INDEXED WHERE rowid = ?"
     top, found = _top(source, table), list[Row]()
@@ -123,7 +132,19 @@ def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> tup
             found.append(row)
             before = missing
         gap = 0 if row else gap + 1
+        if top is not None and gap and gap % _GAP == 0:
+            number = _before_next(source, table, number, top)
+            top = top if gap < most else None  # it is damage that says so: no file of this size holds so many
     return found, before if top is None else missing, top is not None
+
+
+def _before_next(source: sqlite3.Connection, table: str, number: int, top: int) -> int:
+    """Rows that were deleted need not be asked for one by one; what cannot be told is."""
+    try:
+        following = source.execute(f"SELECT min(rowid) FROM {table} NOT INDEXED WHERE rowid > ?", (number,)).fetchone()[0]
+    except sqlite3.DatabaseError:
+        return number
+    return top if following is None else int(following) - 1
 
 
 def _top(source: sqlite3.Connection, table: str) -> int | None:

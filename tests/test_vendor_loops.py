@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage, messages_from_dict
 from pydantic import SecretStr
 from test_wrong_calls import config, scripted
 
 from research_agent import Agent
 from research_agent.graphs.ports import ModelCallError
+from research_agent.graphs.window import body_of
 from research_agent.models.load import Settings, load
 from research_agent.testing.host import Call, Reply, Request
 from research_agent.testing.vendors import VendorHost
@@ -25,6 +26,10 @@ VENDORS: list[tuple[Literal["anthropic", "openai"], str, dict[str, Any]]] = [
     ("anthropic", "claude-sonnet-5-5", {}),
     ("openai", "gpt-5", {"use_responses_api": True}),
 ]
+LOOK = {
+    "type": "function",
+    "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {"place": {"type": "string"}}}},
+}
 THOUGHT = Reply(reasoning="First, I think about it.", content="Nine moons.", chunk_chars=5)
 
 
@@ -66,6 +71,35 @@ async def test_an_investigation_with_compactions_and_a_resume_is_never_refused(
     assert "compaction" in [event["type"] for event in events]
     sent = json.dumps(host.requests[-3])
     assert "signed" in sent or "encrypted" in sent
+
+
+@pytest.mark.parametrize(("maker", "name", "params"), VENDORS, ids=[name for _, name, _ in VENDORS])
+async def test_a_thought_signed_at_one_host_is_kept_from_another_of_the_same_maker(
+    maker: Literal["anthropic", "openai"], name: str, params: dict[str, Any]
+) -> None:
+    """Each refuses what the other signed or encrypted, and wants its own back."""
+    thinks = Reply(reasoning="A private thought.", calls=[Call("look", {"place": "x"})])
+
+    def loaded(host: VendorHost) -> Any:
+        chat = load(Settings(provider=maker, name=name, base_url=host.base_url, api_key=SecretStr("sk-1234567890"), params=params)).chat
+        return chat.bind_tools([LOOK])
+
+    with VendorHost(lambda _: thinks, maker=maker) as one, VendorHost(lambda _: THOUGHT, maker=maker) as other:
+        first, history = loaded(one), [HumanMessage("Q")]
+        said = load_body(body_of(await first.ainvoke(history)))
+        history += [said, ToolMessage("found", tool_call_id=said.tool_calls[0]["id"])]
+        await loaded(other).ainvoke(history)
+        await first.ainvoke(history)
+    assert (one.refusals, other.refusals) == ([], [])
+    assert "private" not in json.dumps(other.requests)
+    assert ("A private thought." in json.dumps(one.requests[-1])) or "encrypted_content" in json.dumps(one.requests[-1]["input"])
+
+
+def load_body(body: str) -> AIMessage:
+    """As a checkpoint has it."""
+    [message] = messages_from_dict([json.loads(body)])
+    assert isinstance(message, AIMessage)
+    return message
 
 
 @pytest.mark.parametrize("usage_at_end", [True, False], ids=["at its end", "at its start"])

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from research_agent.graphs.calls import usage_of
 from research_agent.graphs.ports import ModelCallError
 from research_agent.models.load import CannotLoad, Settings, load
-from research_agent.models.vendor import adopted
+from research_agent.models.vendor import ORIGIN, adopted
 from research_agent.testing.host import ScriptedHost
 
 VENDORS = [("anthropic", "claude-sonnet-5-5"), ("openai", "gpt-5")]
@@ -50,6 +50,22 @@ def test_a_models_own_turn_is_left_as_it_is() -> None:
     blocks = [{"type": "thinking", "thinking": "T", "signature": "sig"}, {"type": "text", "text": "A"}]
     own = AIMessage(blocks, response_metadata={"model_provider": "anthropic"})
     assert adopted([own], "anthropic") == [own]
+
+
+@pytest.mark.parametrize(("provider", "name"), VENDORS)
+def test_a_thought_told_under_one_key_is_not_shown_under_anothers(provider: str, name: str) -> None:
+    """Of another organization, as far as the variable's name tells."""
+
+    def origin(**more: str) -> Any:
+        return load(Settings(provider=provider, name=name, **more)).chat.origin  # type: ignore[arg-type, attr-defined]
+
+    usual = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}[provider]
+    assert origin() == origin(key=usual) == ""
+    other = origin(key="TEAM_KEY")
+    blocks = [{"type": "thinking", "thinking": "private", "signature": "sig"}, {"type": "text", "text": "A"}]
+    own = AIMessage(blocks, response_metadata={"model_provider": provider}, additional_kwargs={ORIGIN: other})
+    assert adopted([own], provider, other) == [own]
+    assert adopted([own], provider, "") == adopted([own], provider, origin(key="THEIR_KEY")) == [AIMessage("A")]
 
 
 @pytest.mark.parametrize(("provider", "name"), VENDORS)

@@ -75,8 +75,8 @@ class ReasoningChatModel(BaseChatModel):
 
     @property
     def origin(self) -> str:
-        """Where a message comes from, as it is marked: thoughts go back to the same model at the same host only."""
-        return f"{self.row.provider}:{self._host}:{self.row.family or self.model}"
+        """Where a message comes from, as it is marked: thoughts go back to the same model at the same host and port only."""
+        return f"{self.row.provider}:{urlsplit(self.base_url).netloc.rpartition('@')[2]}:{self.row.family or self.model}"
 
     @property
     def _llm_type(self) -> str:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from .catalog import Row
 from .http import IDLE_TIMEOUT_S, async_client, client, library
 from .settings import Settings
-from .vendor import VendorModel
+from .vendor import VendorModel, origin_of
 
 _AT_START = "usage_at_start"
 """In the first chunk's `response_metadata`, on its way to the last: many hosts count the prompt only when they begin to answer."""
@@ -98,6 +98,7 @@ def claude(settings: Settings, row: Row) -> Claude:
         stop=None,
         streaming=True,
         host=urlsplit(base_url).hostname or base_url,
+        origin=origin_of(settings, row),
         model_kwargs={"cache_control": {"type": "ephemeral"}},
         **params,
     )

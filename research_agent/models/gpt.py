@@ -16,7 +16,7 @@ from .answer import REASONING
 from .catalog import Row
 from .http import IDLE_TIMEOUT_S, async_client, client, library
 from .settings import Settings
-from .vendor import VendorModel
+from .vendor import VendorModel, origin_of
 
 
 class Gpt(VendorModel, ChatOpenAI):
@@ -71,5 +71,6 @@ def gpt(settings: Settings, row: Row) -> Gpt:
         include=["reasoning.encrypted_content"],
         output_version="responses/v1",
         host=urlsplit(base_url).hostname or base_url,
+        origin=origin_of(settings, row),
         **{"reasoning": reasoning, **params},
     )

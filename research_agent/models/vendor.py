@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, TypeGuard
+from urllib.parse import urlsplit
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -15,9 +16,13 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from research_agent.graphs.ports import ModelCallError
 
+from .catalog import Row
 from .errors import from_exception
 from .schemas import tool_schema
+from .settings import Settings
 
+ORIGIN = "model_origin"
+"""In a message's `additional_kwargs`, where it is not the maker's own host and key."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -28,6 +33,8 @@ class VendorModel(BaseChatModel):
     """As LangChain marks its messages: `anthropic`, `openai`."""
     strict_tools: bool = False
     host: str = ""
+    origin: str = ""
+    """As `origin_of` says. A signed or encrypted thought is good there only."""
 
     def errors(self) -> tuple[type[Exception], ...]:
         raise NotImplementedError
@@ -48,9 +55,12 @@ class VendorModel(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> ChatResult:
         try:
-            return super()._generate(adopted(messages, self.maker), stop, run_manager, **kwargs)  # type: ignore[safe-super]
+            made = super()._generate(self._seen(messages), stop, run_manager, **kwargs)  # type: ignore[safe-super]
         except self.errors() as error:
             raise self._failed(error) from None
+        for generation in made.generations:
+            self._mark(generation.message)
+        return made
 
     async def _agenerate(
         self,
@@ -60,17 +70,22 @@ class VendorModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         try:
-            return await super()._agenerate(adopted(messages, self.maker), stop, run_manager, **kwargs)
+            made = await super()._agenerate(self._seen(messages), stop, run_manager, **kwargs)
         except self.errors() as error:
             raise self._failed(error) from None
+        for generation in made.generations:
+            self._mark(generation.message)
+        return made
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         ended = False
         try:
-            for chunk in super()._stream(adopted(messages, self.maker), stop, run_manager, **kwargs):
-                ended = ended or self.ends(chunk)
+            for chunk in super()._stream(self._seen(messages), stop, run_manager, **kwargs):
+                if not ended and self.ends(chunk):
+                    ended = True
+                    self._mark(chunk.message)  # once: merging chunks joins strings
                 yield chunk
         except self.errors() as error:
             raise self._failed(error) from None
@@ -85,12 +100,21 @@ class VendorModel(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         ended = False
         try:
-            async for chunk in super()._astream(adopted(messages, self.maker), stop, run_manager, **kwargs):
-                ended = ended or self.ends(chunk)
+            async for chunk in super()._astream(self._seen(messages), stop, run_manager, **kwargs):
+                if not ended and self.ends(chunk):
+                    ended = True
+                    self._mark(chunk.message)  # once: merging chunks joins strings
                 yield chunk
         except self.errors() as error:
             raise self._failed(error) from None
         self._whole(ended)
+
+    def _seen(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        return adopted(messages, self.maker, self.origin)
+
+    def _mark(self, message: BaseMessage) -> None:
+        if self.origin:
+            message.additional_kwargs[ORIGIN] = self.origin
 
     def _failed(self, error: Exception) -> ModelCallError:
         return from_exception(error, host=self.host, secrets=[self.secret()])
@@ -105,19 +129,29 @@ def _is_ours(tool: Any) -> bool:
     return not isinstance(tool, dict) or "function" in tool
 
 
-def adopted(messages: Sequence[BaseMessage], maker: str) -> list[BaseMessage]:
-    """A conversation as `maker`'s models may see it: of other models' turns the text and the calls, and ids in a form it takes.
+def origin_of(settings: Settings, row: Row) -> str:
+    """Where a model is spoken to, and by whose key, as far as that is other than its maker says; empty where it is not.
+
+    The key by its variable's name: another organization's is under another.
+    """
+    own = urlsplit(row.base_url).netloc
+    host = urlsplit(settings.base_url or row.base_url).netloc.rpartition("@")[2]
+    return " ".join(part for part in (host if host != own else "", settings.key if settings.key != row.api_key_env else "") if part)
+
+
+def adopted(messages: Sequence[BaseMessage], maker: str, origin: str = "") -> list[BaseMessage]:
+    """A conversation as `maker`'s models at `origin` may see it: of others' turns the text and the calls, and ids in a form it takes.
 
     No id stands twice: some models number their calls by what they see, and what they see grows shorter at a compaction.
     """
-    used = {str(call["id"]) for message in messages if _is_own(message, maker) for call in message.tool_calls}
+    used = {str(call["id"]) for message in messages if _is_own(message, maker, origin) for call in message.tool_calls}
     now: dict[str, str] = {}
     found: list[BaseMessage] = []
     for message in messages:
         if isinstance(message, ToolMessage):
             id = now.get(message.tool_call_id, message.tool_call_id)
             found.append(message.model_copy(update={"tool_call_id": id}))
-        elif isinstance(message, AIMessage) and not _is_own(message, maker):
+        elif isinstance(message, AIMessage) and not _is_own(message, maker, origin):
             calls = [{**call, "id": _taken(str(call["id"] or ""), used, now)} for call in message.tool_calls]
             found.append(AIMessage(content=str(message.text), tool_calls=calls))
         else:
@@ -126,8 +160,9 @@ def adopted(messages: Sequence[BaseMessage], maker: str) -> list[BaseMessage]:
     return found
 
 
-def _is_own(message: BaseMessage, maker: str) -> TypeGuard[AIMessage]:
-    return isinstance(message, AIMessage) and message.response_metadata.get("model_provider") == maker
+def _is_own(message: BaseMessage, maker: str, origin: str) -> TypeGuard[AIMessage]:
+    own = isinstance(message, AIMessage) and message.response_metadata.get("model_provider") == maker
+    return own and message.additional_kwargs.get(ORIGIN, "") == origin
 
 
 def _taken(old: str, used: set[str], now: dict[str, str]) -> str:
