@@ -80,7 +80,12 @@ def _answer(text: str | None, plan: Path | None) -> dict[str, Any] | None:
 def fork(
     id: Name,
     at: Annotated[int, typer.Option("--at", metavar="STEP", help="The step after which it goes another way; 0: before the first.")],
-    out: Out = RUNS,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="The folder that ID is looked for in and the new run made in. [default: runs; beside a run given by folder]"
+        ),
+    ] = None,
     plan: PlanFile = None,
     question: Annotated[str, typer.Option("--question", "-q", help="Another question: it is planned anew, unless --plan says how.")] = "",
     model: ModelName = "",
@@ -96,9 +101,9 @@ def fork(
     from research_agent.history.plan_file import read_plan
     from research_agent.history.settings import config_of
 
-    found = runs.find(id, out)
+    found = runs.find(id, out or RUNS)
     changes = Changes(plan=read_plan(plan) if plan else (), question=" ".join(question.split()))
-    config = config_of(found, question=changes.question, model=model, overrides=set_ or ())
+    config = config_of(found, question=changes.question, model=model, out=out, overrides=set_ or ())
     made = asyncio.run(forked(found, at, config, changes))
     _investigate(config, as_json, str(made.folder), None)
 
