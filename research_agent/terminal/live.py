@@ -39,6 +39,8 @@ class Terminal:
         self._view, self._lock = View(clock), threading.RLock()
         self._live: Live | None = None
         self._report: Event = {}
+        self.folder: Path | None = None
+        """The run's, once it has one."""
 
     @property
     def interactive(self) -> bool:
@@ -54,6 +56,8 @@ class Terminal:
     def __call__(self, event: Event) -> None:
         with self._lock:
             self._view.update(event)
+        if event["type"] == "run":
+            self.folder = Path(event["folder"])
         if event["type"] == "report":
             self._report = event
         elif event["type"] == "end":
