@@ -145,9 +145,9 @@ async def test_a_message_that_is_lost_takes_its_turn_with_it_and_the_run_goes_on
     spoil_value(folder / "ledger.sqlite", oldest)
     first = await gone_on(tmp_path, folder)
     assert first.status == "failed"
-    assert f"`research-agent memory rebuild {folder.name}` keeps the others" in first.reason
+    assert f"`research-agent memory rebuild {folder}` keeps the others" in first.reason
     for look in (at_step(Run(folder), STEPS), Agent(config(tmp_path)).afork(folder, at=STEPS)):
-        with pytest.raises(ArchiveError, match=rf"memory rebuild {folder.name}"):
+        with pytest.raises(ArchiveError, match=rf"memory rebuild {folder}`"):
             await look
     assert "1 of its" in await rebuild(str(folder), tmp_path, "")
     warned: list[str] = []
