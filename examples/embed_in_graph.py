@@ -6,7 +6,6 @@ No key and no network: the extractive model, over the documents beside this file
 """
 
 import asyncio
-import tempfile
 from pathlib import Path
 from typing import TypedDict
 
@@ -53,8 +52,8 @@ def build() -> StateGraph[Ticket, Context, Ticket, Ticket]:
 
 
 async def main(out: str) -> tuple[str, str]:
-    """Your application's reply, and the report that the run's folder holds."""
-    settings = [f"cache={out}/cache", "approve_plan=true", "memory.embedder=none"]
+    """Your application's reply, and the report that the run's folder, in `out`, holds."""
+    settings = ["approve_plan=true", "memory.embedder=none"]
     agent = Agent.from_config(CONFIG, out=out, overrides=settings)
     ticket: Ticket = {"text": "Please find out: Is it safe when two processes write vectors to one Chroma folder?"}
     app = build().compile(checkpointer=InMemorySaver())
@@ -73,5 +72,4 @@ async def main(out: str) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(main(folder))
+    asyncio.run(main("runs"))

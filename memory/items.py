@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from .database import Connection, Database, Layout, run
 from .words import STOP, marked, raw_words, unmarked
 
 VERSION = 2
+_BM25_MOST = 2.2
+"""By FTS5's BM25 a word's weight times this is what a text comes near to that holds the word ever more often."""
 _ITEMS = """
 CREATE TABLE items (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
@@ -150,15 +154,29 @@ class Items:
         return sorted(tuple(json.loads(place)) for (place,) in self._all("SELECT DISTINCT namespace FROM items"))
 
     def by_words(self, query: str, prefix: Namespace) -> dict[int, float]:
-        """Items by BM25, best first, their scores between 0 and 1."""
+        """Every item that has a text: of the most that a text could have for this query by BM25, the share that its best piece has.
+
+        A word that most texts hold weighs little, but never nothing: FTS5's own sum is near zero in a small store.
+        """
         asked = dict.fromkeys(word for word in raw_words(query) if word not in STOP) or dict.fromkeys(raw_words(query))
-        if not asked:
-            return {}
-        match = " OR ".join('"' + marked(word) + '"' for word in asked)
         where, values = _below(prefix)
-        sql = f"""SELECT p.item, max(-w.rank) AS score FROM words w JOIN pieces p ON p.id = w.rowid JOIN items i ON i.seq = p.item
-                  WHERE words MATCH ? AND {where} GROUP BY p.item ORDER BY score DESC, p.item"""
-        return {seq: score / (1 + score) for seq, score in self._all(sql, match, *values)}
+        below = f"FROM pieces p JOIN items i ON i.seq = p.item WHERE {where}"
+        best = dict.fromkeys((item for (item,) in self._all(f"SELECT DISTINCT p.item {below}", *values)), 0.0) if asked else {}
+        sql = f"""SELECT p.id, p.item, -w.rank FROM words w JOIN pieces p ON p.id = w.rowid JOIN items i ON i.seq = p.item
+                  WHERE words MATCH ? AND {where}"""
+        pieces, of, most, count = defaultdict[int, float](float), dict[int, int](), 0.0, self._one("SELECT count(*) FROM pieces")
+        for word in asked:
+            phrase = f'"{marked(word)}"'
+            held = self._one("SELECT count(*) FROM words WHERE words MATCH ?", phrase)
+            odds = (count - held + 0.5) / (held + 0.5)
+            own, weight = max(1e-6, math.log(odds)), math.log(1 + odds)
+            most += weight
+            for id, item, score in self._all(sql, phrase, *values):
+                pieces[id] += weight * score / (_BM25_MOST * own)
+                of[id] = item
+        for id, score in pieces.items():
+            best[of[id]] = max(best[of[id]], score / most)
+        return best
 
     def pieces(self, seqs: Sequence[int]) -> dict[int, int]:
         """The indexed pieces of items, each with its item."""

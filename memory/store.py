@@ -55,8 +55,9 @@ _EXACT = 2000  # items compared one by one; of more, the graph is asked first
 class ChromaStore(BaseStore):
     """Durable, in one folder, for one process and any number of its threads. An item is on disk when `put` returns.
 
-    With an embedder, `search(query=)` ranks by cosine as LangGraph's own stores do; without one, by words. What cannot be ranked
-    comes last, its score None. `index` is LangGraph's IndexConfig (`embed`, `dims`, `fields`), for those who hold one.
+    With an embedder, `search(query=)` ranks by cosine as LangGraph's own stores do; without one, by words, from 0 (it holds none of
+    them) towards 1. What has no text to be found by comes last, its score None, as in theirs. `index` is LangGraph's IndexConfig
+    (`embed`, `dims`, `fields`), for those who hold one.
     """
 
     supports_ttl = True

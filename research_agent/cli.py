@@ -16,9 +16,7 @@ from research_agent import __version__, cli_about, cli_investigate, cli_look, cl
 from research_agent.cli_options import BAD_CONFIG, COMPLETE, FAILED, INTERRUPTED, Fault
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
-STOPPED = (
-    "stopped at once; a run that had begun keeps what was finished: `research-agent list` names it, and `research-agent resume ID` goes on"
-)
+STOPPED = "stopped at once"
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": cli_investigate.run,

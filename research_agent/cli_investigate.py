@@ -29,6 +29,7 @@ from research_agent.cli_options import (
 if TYPE_CHECKING:
     from research_agent.config import Config
     from research_agent.ending import Result
+    from research_agent.terminal import Terminal
 
 
 def run(
@@ -80,7 +81,12 @@ def _answer(text: str | None, plan: Path | None) -> dict[str, Any] | None:
 def fork(
     id: Name,
     at: Annotated[int, typer.Option("--at", metavar="STEP", help="The step after which it goes another way; 0: before the first.")],
-    out: Out = RUNS,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Where ID is looked for and the new run is made. [default: runs; of a run given by its folder: beside it]"
+        ),
+    ] = None,
     plan: PlanFile = None,
     question: Annotated[str, typer.Option("--question", "-q", help="Another question: it is planned anew, unless --plan says how.")] = "",
     model: ModelName = "",
@@ -96,9 +102,9 @@ def fork(
     from research_agent.history.plan_file import read_plan
     from research_agent.history.settings import config_of
 
-    found = runs.find(id, out)
+    found = runs.find(id, out or RUNS)
     changes = Changes(plan=read_plan(plan) if plan else (), question=" ".join(question.split()))
-    config = config_of(found, question=changes.question, model=model, overrides=set_ or ())
+    config = config_of(found, question=changes.question, model=model, out=out, overrides=set_ or ())
     made = asyncio.run(forked(found, at, config, changes))
     _investigate(config, as_json, str(made.folder), None)
 
@@ -109,9 +115,12 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
 
     with Terminal(stderr=as_json) as terminal:
         terminal({"type": "start", "question": config.question, "model": config.model.name or config.model.provider})
-        from research_agent.commands import investigate  # a second or two of libraries: the screen comes first
+        try:
+            from research_agent.commands import investigate  # a second or two of libraries: the screen comes first
 
-        result, interrupted = investigate(config, terminal, resumed, answer)
+            result, interrupted = investigate(config, terminal, resumed, answer)
+        except KeyboardInterrupt:
+            raise stopped(terminal) from None
     if as_json:
         print_json(result_json(result))
     if result.status == "failed":
@@ -119,6 +128,15 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
     if result.status == "complete":
         raise typer.Exit(COMPLETE)
     raise Fault(f"incomplete: {result.reason}{_goes_on(result)}", INTERRUPTED if interrupted else INCOMPLETE)
+
+
+def stopped(terminal: Terminal) -> BaseException:
+    """At the second Ctrl-C, or one before anything was begun."""
+    if not terminal.folder:
+        return KeyboardInterrupt()
+    from research_agent.memory.remedy import name_of
+
+    return Fault(f"stopped at once: what was finished is kept; `research-agent resume {name_of(terminal.folder)}` goes on", INTERRUPTED)
 
 
 def _goes_on(result: Result) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from research_agent.cli_investigate import stopped
 from research_agent.cli_options import BAD_CONFIG, FAILED, INTERRUPTED, RUNS, AsJson, Fault, Name, Out, print_json, result_json, tell
 
 if TYPE_CHECKING:
@@ -117,9 +118,12 @@ def _rewritten(found: Run, model: str, overrides: Sequence[str], as_json: bool) 
     writer = config.model_for("writer")
     with Terminal(stderr=True) as terminal:
         terminal({"type": "start", "question": config.question, "model": writer.name or writer.provider})
-        from research_agent.commands import investigate
+        try:
+            from research_agent.commands import investigate
 
-        result, interrupted = investigate(config, terminal, str(found.folder), None, rewrite=True)
+            result, interrupted = investigate(config, terminal, str(found.folder), None, rewrite=True)
+        except KeyboardInterrupt:
+            raise stopped(terminal) from None
     if result.status == "failed":
         if as_json:
             print_json(result_json(result))

@@ -2,9 +2,9 @@
 
 type          fields
 start         question, model                       the terminal's own: before anything is loaded
-run           id, folder, question, model, resumed, rewritten
-                                                    rewritten: only its report is, by `model`
-so_far        step, steps, tokens, usd, seconds     of a run that is resumed, what its earlier sessions came to; not logged
+run           id, folder, question, model, resumed, rewritten, parent: {id, step}
+                                                    rewritten: only its report is, by `model`; parent: of a fork that begins
+so_far        step, steps, tokens, usd, seconds     of a run that goes on, what its earlier sessions came to; not logged
 index         done, total, path                     progress over the search folder
 warning       text
 plan          brief, plan: [{id, question, status, answer}]

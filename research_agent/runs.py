@@ -141,7 +141,7 @@ def built(out: Path, question: str, **record: Any) -> Iterator[Run]:
         yield run
         os.replace(run.folder, hidden.parent / run.id)
     except OSError as error:
-        raise RunError(f"cannot make the folder of run {run.id} in {out}: {error.strerror or error}") from error
+        raise RunError(f"cannot make the folder of run {run.id} in {out}: {error.strerror or error}; --out DIR names another") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 

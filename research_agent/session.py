@@ -73,6 +73,8 @@ class Session:
         """None until what is there of the run was opened."""
         self._before: dict[str, Any] = {}
         """The record as this session found it."""
+        self._forked: dict[str, Any] | None = None
+        """Where from, of a fork that this session begins."""
 
     async def work(self, *, resumed: bool, answer: dict[str, Any] | None = None, rewrite: bool = False) -> Result:
         """Raises nothing for what can go wrong in an investigation: that is a Result, with its reason.
@@ -94,8 +96,11 @@ class Session:
     def _begin(self, record: dict[str, Any], resumed: bool, rewrite: bool) -> None:
         config = self._config
         model = config.model_for("writer") if rewrite else config.model
+        self._forked = record.get("parent") if not self._run.events.exists() else None
         name = {"id": self._run.id, "folder": str(self._run.folder), "question": config.question}
-        self._teller.emit({"type": "run", **name, "model": model.name or model.provider, "resumed": resumed, "rewritten": rewrite})
+        how = {"resumed": resumed and not self._forked, "rewritten": rewrite}
+        of = {"parent": {key: self._forked[key] for key in ("id", "step")}} if self._forked else {}
+        self._teller.emit({"type": "run", **name, "model": model.name or model.provider, **how, **of})
         self._run.tidy()
         servers = places.servers(record, config.store)
         self._run.update(status="running", reason="", config=_kept(record, config, rewrite), servers=servers)
@@ -133,7 +138,8 @@ class Session:
                 await self._reopen(graph, thread, reopened)
             self._state, self._teller.plan = before, before.get("plan", [])
             if resumed:
-                self._teller.show({"type": "so_far", "step": before.get("step", 0), **self._ending.counts({**spent, **before})})
+                step = self._steps_before if self._forked else before.get("step", 0)
+                self._teller.show({"type": "so_far", "step": step, **self._ending.counts({**spent, **before, "step": step})})
                 if before.get("plan"):
                     self._teller.show({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:

@@ -94,6 +94,13 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_can_be_read(agent: Run,
         assert "Chroma" in agent("memory", "search", str(folder), "two processes").stdout
         refused = agent("forget", str(folder), "--yes", code=1)
         assert "ead-only" in last_line(refused)
+        refused = agent("fork", str(folder), "--at", "2", code=1)
+        assert "ead-only" in last_line(refused)
+        assert last_line(refused).endswith("; --out DIR names another")
+        (tmp_path / "forks").mkdir()
+        (tmp_path / "forks").chmod(0o777)
+        agent("fork", str(folder), "--at", "2", "--out", str(tmp_path / "forks"), "--set", "limits.steps=4", code=3)
+        assert len(list((tmp_path / "forks").iterdir())) == 1
         assert contents(folder) == before
         remounted(out, "rw")
         agent("resume", str(folder), "--set", "limits.steps=300")

@@ -15,7 +15,16 @@ from research_agent import Agent, RunError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-async def test_the_example_runs_with_an_interrupt_passing_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_are_listed_where_they_are() -> None:
+    told = (ROOT / "examples" / "README.md").read_text("utf-8")
+    here = [path.name for path in (ROOT / "examples").iterdir() if path.name[0] not in "._" and path.name != "README.md"]
+    assert [name for name in here if f"`{name}" not in told] == []
+
+
+async def test_the_example_runs_with_an_interrupt_passing_through(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     example = runpy.run_path(str(ROOT / "examples" / "embed_in_graph.py"))
     reply, report = await example["main"](str(tmp_path))
     assert "asks about its plan: Is it safe when two processes" in capsys.readouterr().out

@@ -305,9 +305,11 @@ async def test_a_missing_folder_is_an_error_and_not_an_empty_one(tmp_path):
 
 async def test_a_cache_that_cannot_be_written_is_an_error_in_one_line(docs, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    search = FolderSearch(docs, tmp_path / "file")
-    with pytest.raises(SearchFailed, match="cannot index"):
-        await search.refresh()
+    for cache, why in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "below", "Not a directory")):
+        search = FolderSearch(docs, cache)
+        with pytest.raises(SearchFailed) as told:
+            await search.refresh()
+        assert str(told.value) == f"the cache {cache} cannot be written ({why}): set cache to a folder that can be"
 
 
 # --- what changes ---

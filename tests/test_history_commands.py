@@ -146,6 +146,39 @@ def test_a_fork_by_the_command_is_a_run_of_its_own(world: Path, command: Command
     assert "nine horses" in command("report", told["id"]).out
 
 
+def test_a_fork_says_where_from_and_goes_where_it_is_told_to(world: Path, command: Command) -> None:
+    parent = only(world)
+    shutil.move(world / "runs", world / "kept")
+    folder = world / "kept" / parent.id
+    done = command("fork", str(folder), "--at", "1", "--out", "forks")
+    [fork] = (world / "forks").iterdir()
+    assert done.code == 0
+    assert (
+        f"run {fork.name} in {fork}, forked from {parent.id} at step 1: its steps and sub-questions are numbered on from there\n"
+        in done.out
+    )
+    assert "resumed" not in done.out
+    assert "so far" not in done.out
+    steps = [int(step) for step in re.findall(r"^step (\d+): \w+\(", done.out, re.MULTILINE)]
+    assert steps == list(range(2, steps[-1] + 1))
+    assert f"\ncomplete: {len(steps)} steps, " in done.out
+    assert command("fork", str(folder), "--at", "1").code == 0
+    assert len(list((world / "kept").iterdir())) == 2  # beside its parent, unless told otherwise
+    again = command("resume", fork.name, "--out", "forks")
+    assert f"run {fork.name} in {fork}, resumed\n" in again.out
+    assert f"so far: {len(steps)} steps" in again.out
+
+
+def test_a_fork_elsewhere_recalls_from_the_same_earlier_runs(world: Path, command: Command) -> None:
+    earlier = only(world)
+    assert command("run", "config.yaml", "--out", "runs", "--set", f"memory.also=[{earlier.id}]").code == 0
+    [run] = [folder for folder in (world / "runs").iterdir() if folder.name != earlier.id]
+    done = command("fork", str(run), "--at", "1", "--out", "forks")
+    assert (done.code, done.err) == (0, "")
+    [fork] = (world / "forks").iterdir()
+    assert Run(fork).read()["config"]["memory"]["also"] == [str(earlier.folder)]
+
+
 def test_a_replay_says_what_is_the_same_and_ends_with_1_where_something_differs(world: Path, command: Command) -> None:
     run = only(world)
     for path in (world / "docs").iterdir():

@@ -95,3 +95,15 @@ def test_a_cut_call_is_told_of_by_every_later_session(scene: Scene) -> None:
     assert scene.life.whole().status == 0
     assert scene.told("show").count(CUT) == 1
     assert any(CUT in warning for warning in Run(scene.folder).read()["warnings"])
+
+
+def test_a_second_interrupt_names_the_run_that_goes_on(scene: Scene) -> None:
+    session = scene.life.session()
+    until(lambda: len(scene.life.asked) > 1)
+    session.kill(signal.SIGINT)
+    until(lambda: "Ctrl-C again stops at once" in session.said())
+    session.kill(signal.SIGINT)
+    assert session.wait() == 130
+    told = f"research-agent: stopped at once: what was finished is kept; `research-agent resume {scene.folder.name}` goes on"
+    assert session.said().strip().splitlines()[-1] == told
+    assert scene.life.whole().status == 0

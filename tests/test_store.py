@@ -256,10 +256,26 @@ def test_without_an_embedder_it_searches_by_words(tmp_path: Path) -> None:
         store.put(("m",), "3", {"text": "Zinc, elsewhere."})
         found = store.search(("n",), query="at what degrees does zinc melt?")
         assert keys(found) == ["1", "2"]
-        assert found[0].score > found[1].score > 0
-        assert [(item.key, item.score) for item in store.search(("n",), query="tungsten")] == [("1", None), ("2", None)]
+        assert 1 > found[0].score > found[1].score > 0
+        assert [(item.key, item.score) for item in store.search(("n",), query="tungsten")] == [("1", 0.0), ("2", 0.0)]
+        store.put(("n",), "0", {"text": "Zinc, and not to be found."}, index=False)
+        assert [(item.key, item.score) for item in store.search(("n",), query="tungsten")][2] == ("0", None)
         assert keys(store.search(("n",), query='zinc" OR *', filter={"kind": "metal"})) == ["2"]
         assert not (tmp_path / "vectors").exists()
+
+
+@pytest.mark.parametrize("others", [0, 1, 5, 300])
+def test_scores_by_words_tell_how_much_of_the_query_a_text_holds_in_a_store_of_any_size(tmp_path: Path, others: int) -> None:
+    with ChromaStore(tmp_path) as store:
+        store.put(("n",), "all", {"text": "Zinc melts at 420 degrees."})
+        store.put(("n",), "some", {"text": "Zinc is a metal, bluish white."})
+        store.put(("n",), "none", {"text": "Copper is red."})
+        for n in range(others):
+            store.put(("n",), f"{n}", {"text": f"Sheep {n} of the valley eat grass."})
+        scores = {item.key: item.score for item in store.search(("n",), query="zinc melts", limit=400)}
+    assert scores["all"] > 0.3
+    assert 0 < scores["some"] < 0.6 * scores["all"] + 0.2
+    assert {score for key, score in scores.items() if key not in ("all", "some")} == {0.0}
 
 
 def test_a_second_opener_gets_one_line(tmp_path: Path) -> None:

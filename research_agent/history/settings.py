@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from research_agent import runs
 from research_agent.config import Config, ConfigError
 from research_agent.config_settings import PROVIDERS
 from research_agent.runs import Run
@@ -13,16 +14,23 @@ from research_agent.runs import Run
 _FIXED = ("question", "out")
 
 
-def config_of(run: Run, *, question: str = "", model: str = "", role: str = "", overrides: Sequence[str] = ()) -> Config:
-    """As the run recorded it. `model`: `NAME` or `PROVIDER:NAME`, of every role or of one. Raises ConfigError and RunError."""
+def config_of(
+    run: Run, *, question: str = "", model: str = "", role: str = "", out: Path | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """As the run recorded it. `model`: `NAME` or `PROVIDER:NAME`, of every role or of one; `out`: of a fork that is not to be beside it.
+
+    Raises ConfigError and RunError.
+    """
     if any(override.partition("=")[0].strip() in _FIXED for override in overrides):
         raise ConfigError("--set question, out: not allowed: a run keeps its question and its folder; start another one, or fork it")
     record = run.read()
     mapping: dict[str, Any] = {
         **record.get("config", {}),
         "question": question or record["question"],
-        "out": str(run.folder.parent),
+        "out": str(run.folder.parent if out is None else out),
     }
+    if out is not None and (also := mapping.get("memory", {}).get("also")):
+        mapping["memory"] = {**mapping["memory"], "also": [str(runs.find(name, run.folder.parent).folder) for name in also]}
     if model:
         _put_model(mapping, model, role)
     return Config.from_mapping(mapping, base=Path.cwd(), overrides=overrides)

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from research_agent.graphs.ports import Document
 from research_agent.reading.page import Page
 
-from .index import FolderIndex, Progress, Skipped
+from .index import FolderIndex, NoCache, Progress, Skipped
 from .provider import SearchFailed
 from .readers import Readers
 from .walk import contents, hidden, printable, reason, stamp
@@ -61,7 +61,11 @@ class FolderSearch:
         async with self._refreshing:
             try:
                 skipped = await asyncio.to_thread(self._index.refresh, tell, stop)
-            except (OSError, sqlite3.Error) as error:
+            except NoCache as error:
+                raise SearchFailed(str(error)) from error
+            except sqlite3.Error as error:
+                raise SearchFailed(f"the index of {self._shown('')} in {self._index.file} cannot be written: {error}") from error
+            except OSError as error:
                 raise SearchFailed(f"cannot index {self._shown('')}: {reason(error)}") from error
             finally:
                 stop.set()  # cancelled: the thread must not go on alone

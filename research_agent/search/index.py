@@ -79,6 +79,10 @@ class _Read:
     """Whether the reason lies in the content, so that trying again is useless."""
 
 
+class NoCache(Exception):
+    """The folder that the index is kept in cannot be used: one line."""
+
+
 class FolderIndex:
     """`root` must be resolved; `exclude` holds folders below it that are not part of it, resolved too."""
 
@@ -94,13 +98,12 @@ class FolderIndex:
     def refresh(self, progress: Progress, stop: threading.Event | None = None) -> list[Skipped]:
         """Reads what is new or changed, and drops what is gone. What was read stays if it is stopped in between.
 
-        Raises OSError, sqlite3.Error, or TimeoutError if another run holds the index for too long.
+        Raises OSError, sqlite3.Error, TimeoutError if another run holds the index for too long, or NoCache.
         """
         from filelock import FileLock, Timeout
 
         stop = stop or threading.Event()
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.file}.lock")
+        lock = FileLock(self._lock_file())
         deadline = time.monotonic() + LOCK_TIMEOUT_S
         while True:
             try:
@@ -111,6 +114,17 @@ class FolderIndex:
                     return []
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"another run has been indexing {self.root} for {LOCK_TIMEOUT_S:.0f} s") from None
+
+    def _lock_file(self) -> Path:
+        """Made, which tells whether the cache can be written. Raises NoCache."""
+        folder = self.file.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = folder / f"{self.file.name}.lock"
+            lock.touch()
+        except OSError as error:
+            raise NoCache(f"the cache {folder} cannot be written ({error.strerror or error}): set cache to a folder that can be") from error
+        return lock
 
     def _refresh(self, progress: Progress, stop: threading.Event) -> list[Skipped]:
         self.close()

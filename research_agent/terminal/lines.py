@@ -19,8 +19,8 @@ def line(event: Event) -> str | None:
         case "start":
             return f"starting ({one_line(event['model'])}): {one_line(event['question'])}"
         case "run":
-            return f"run {event['id']} in {event['folder']}{_how(event)}"
-        case "so_far":
+            return f"run {event['id']} in {event['folder']}{how(event)}"
+        case "so_far" if event["steps"] or any(event["tokens"].values()):
             return f"so far: {counts(event['steps'], event['tokens'], event['usd'], event['seconds'])}"
         case "index" if event["done"] == event["total"]:
             return f"index: {event['total']:,} files"
@@ -50,7 +50,10 @@ def line(event: Event) -> str | None:
     return None
 
 
-def _how(run: Mapping[str, Any]) -> str:
+def how(run: Mapping[str, Any]) -> str:
+    """What a session is to a run that was there before it."""
+    if parent := run.get("parent"):
+        return f", forked from {parent['id']} at step {parent['step']}: its steps and sub-questions are numbered on from there"
     if run.get("rewritten"):
         return f": its report is written again by {one_line(run['model'])}"
     return ", resumed" if run.get("resumed") else ""

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from research_agent.events import Event
 from research_agent.memory.remedy import name_of
-from research_agent.terminal.lines import counts, ending, how_to_answer, line, plan_lines
+from research_agent.terminal.lines import counts, ending, how, how_to_answer, line, plan_lines
 from research_agent.terminal.view import ASCII_MARKS, MARKS, View, frame
 from research_agent.visible import one_line, visible
 
@@ -39,6 +39,8 @@ class Terminal:
         self._view, self._lock = View(clock), threading.RLock()
         self._live: Live | None = None
         self._report: Event = {}
+        self.folder: Path | None = None
+        """The run's, once it has one."""
 
     @property
     def interactive(self) -> bool:
@@ -54,6 +56,8 @@ class Terminal:
     def __call__(self, event: Event) -> None:
         with self._lock:
             self._view.update(event)
+        if event["type"] == "run":
+            self.folder = Path(event["folder"])
         if event["type"] == "report":
             self._report = event
         elif event["type"] == "end":
@@ -61,7 +65,7 @@ class Terminal:
         elif self._is_live:
             self._start()
             if event["type"] == "run" and self._live:
-                self._live.console.print(Text(f"{event['id']} in {event['folder']}", "dim"), soft_wrap=True)
+                self._live.console.print(Text(f"{event['id']} in {event['folder']}{how(event)}", "dim"), soft_wrap=True)
         elif (text := line(event)) is not None:
             self._write(text)
 

@@ -71,7 +71,7 @@ class View:
                 self.question, self.model = event["question"], event["model"]
             case "run":
                 self.question, self.model = event["question"], event["model"]
-                self.started = None if event["resumed"] else self.clock()
+                self.started = None if event["resumed"] or event.get("parent") else self.clock()
                 self.rewritten = event.get("rewritten", False)
                 self.activity = f"{DRAFTED['writer']} again" if self.rewritten else "resuming" if event["resumed"] else "planning"
                 self.index = None
