@@ -172,11 +172,12 @@ async def _run(tool: BaseTool, task: Task) -> tuple[str, Observation | None]:
 def _noted(context: Context, task: Task, content: str, finding: Finding) -> _Shown:
     """A finding; one that was noted before for the same sub-question stays the one it is."""
     claim, quote, base = context.redact(finding.claim), context.redact(finding.quote), _base(context, task)
-    same = content_hash("\x1f".join((claim, quote, finding.source, base.sub_question)))
+    same = content_hash("\x1f".join((claim, quote, base.sub_question)))
     segment = replace(
         base, kind="finding", text=claim, quote=quote, source=finding.source, trust="own", tokens=estimate_tokens(claim), args_hash=same
     )
-    noted = next((known for known in context.archive.find(kind="finding", args_hash=same) if known.step < base.step), None)
+    known = context.archive.find(kind="finding", args_hash=same)
+    noted = next((one for one in known if one.step < base.step and one.source == finding.source), None)
     return _Shown(context.redact(content), f"“{quote[:120]}”", [noted or segment], [] if noted else [segment], [(noted or segment).id])
 
 
