@@ -1,6 +1,7 @@
 """The command line. Exit: 0 complete, 1 failed, 2 bad config, 3 incomplete, 130 interrupted.
 
-A command is a function in one of the cli_*.py and a line in COMMANDS. Heavy imports stand inside the functions: `--help` answers at once.
+A command is a function in one of the modules of `commands`, and a line in COMMANDS. Heavy imports stand inside the functions, for `--help`
+answers at once.
 """
 
 from __future__ import annotations
@@ -12,29 +13,30 @@ from typing import Annotated, Any
 
 import typer
 
-from research_agent import __version__, cli_about, cli_investigate, cli_look, cli_memory
-from research_agent.cli_options import BAD_CONFIG, COMPLETE, FAILED, INTERRUPTED, Fault
+from research_agent import __version__
+from research_agent.commands import about, investigate, look, memory
+from research_agent.commands.options import BAD_CONFIG, COMPLETE, FAILED, INTERRUPTED, Fault
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
 STOPPED = "stopped at once"
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": cli_investigate.run,
-    "resume": cli_investigate.resume,
-    "fork": cli_investigate.fork,
-    "list": cli_look.list_,
-    "show": cli_look.show,
-    "report": cli_look.report,
-    "replay": cli_look.replay,
-    "forget": cli_look.forget,
-    "models": cli_about.models,
-    "doctor": cli_about.doctor,
+    "run": investigate.run,
+    "resume": investigate.resume,
+    "fork": investigate.fork,
+    "list": look.list_,
+    "show": look.show,
+    "report": look.report,
+    "replay": look.replay,
+    "forget": look.forget,
+    "models": about.models,
+    "doctor": about.doctor,
 }
 MEMORY_COMMANDS: dict[str, Callable[..., None]] = {
-    "search": cli_memory.search,
-    "rebuild": cli_memory.rebuild,
-    "export": cli_memory.export,
-    "import": cli_memory.import_,
+    "search": memory.search,
+    "rebuild": memory.rebuild,
+    "export": memory.export,
+    "import": memory.import_,
 }
 
 app = typer.Typer(

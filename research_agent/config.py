@@ -1,8 +1,8 @@
 """The config: one frozen object, validated whole. The only reader of the environment.
 
-ConfigError    a config that cannot be run with; one line (config_faults.py)
+ConfigError    a config that cannot be run with; one line (settings/faults.py)
 
-The shapes of its parts are in config_settings.py; what only shows once they are seen together, in config_checks.py.
+The shapes of its parts are in settings/shapes.py; what only shows once they are seen together, in settings/checks.py.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Annotated, Any, Self, cast, get_args
 
 from pydantic import Field, SecretStr, ValidationError
 
-from research_agent.config_checks import faults_of
-from research_agent.config_faults import ConfigError, read
-from research_agent.config_file import anchor, read_file, set_value
-from research_agent.config_settings import (
+from research_agent.redact import Redactor
+from research_agent.settings.checks import faults_of
+from research_agent.settings.faults import ConfigError, read
+from research_agent.settings.file import anchor, read_file, set_value
+from research_agent.settings.shapes import (
     OPTIONAL_ROLES,
     SEARCH_KEYS,
     FilePath,
@@ -37,7 +38,6 @@ from research_agent.config_settings import (
     StoreConfig,
     matching,
 )
-from research_agent.redact import Redactor
 
 __all__ = ["Config", "ConfigError", "ModelConfig", "PricesConfig"]
 

@@ -19,7 +19,6 @@ from langsmith.run_helpers import tracing_context
 
 from research_agent.assets.keep import Assets
 from research_agent.config import Config
-from research_agent.config_settings import StoreConfig
 from research_agent.ending import Ending, Result
 from research_agent.event_log import EventLog, by_role, events
 from research_agent.events import Event
@@ -36,6 +35,7 @@ from research_agent.memory.embedders import Choice
 from research_agent.models.load import load_roles
 from research_agent.redact import Redactor
 from research_agent.runs import Run, RunError, now
+from research_agent.settings.shapes import StoreConfig
 from research_agent.stores import places
 from research_agent.stores.checkpoints import open_checkpoints, thread_of
 from research_agent.stores.errors import StoreError

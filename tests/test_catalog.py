@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from research_agent.config import Config
-from research_agent.config_settings import PROVIDERS
 from research_agent.graphs.ports import Prices
 from research_agent.memory import estimate_tokens
 from research_agent.models import catalog
 from research_agent.models.chat import ReasoningChatModel
 from research_agent.models.load import FACTORIES, CannotLoad, Settings, load, load_roles
+from research_agent.settings.shapes import PROVIDERS
 
 
 def test_a_known_model_is_found_under_the_names_hosts_give_it() -> None:

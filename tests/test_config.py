@@ -10,9 +10,9 @@ import pytest
 
 from research_agent import config as config_module
 from research_agent.config import Config, ConfigError
-from research_agent.config_settings import PROVIDERS, SEARCH_KEYS, Role
 from research_agent.graphs import ports
 from research_agent.models import catalog
+from research_agent.settings.shapes import PROVIDERS, SEARCH_KEYS, Role
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SECRET = "sk-proj-4f9aK2mQ7xW1zR8tB3nV6yL0"

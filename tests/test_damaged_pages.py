@@ -16,12 +16,12 @@ import pytest
 from test_damage import config
 
 from research_agent import Agent, RunError
+from research_agent.commands.remembering import rebuild
 from research_agent.ending import Result
 from research_agent.history.at_step import at_step
 from research_agent.history.replay import replay
 from research_agent.history.steps import NoSuchStep, read_only, values_of
 from research_agent.memory import ArchiveError
-from research_agent.memory_commands import rebuild
 from research_agent.runs import Run
 
 STEPS = 8

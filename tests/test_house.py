@@ -82,20 +82,21 @@ def test_the_face_is_what_it_says() -> None:
 
 def test_a_command_is_a_line_and_its_function_says_what_it_does() -> None:
     from research_agent import cli
-    from research_agent.cli_options import RUNS
+    from research_agent.commands.options import RUNS
     from research_agent.memory import remedy
 
     functions = [*cli.COMMANDS.values(), *cli.MEMORY_COMMANDS.values()]
-    assert all(function.__doc__ and function.__module__.startswith("research_agent.cli_") for function in functions)
+    assert all(function.__doc__ and function.__module__.startswith("research_agent.commands.") for function in functions)
     readme = (ROOT / "README.md").read_text("utf-8")
     assert all(re.search(rf"`{name}\b", readme) for name in [*cli.COMMANDS, *(f"memory {name}" for name in cli.MEMORY_COMMANDS)])
     assert RUNS == remedy.RUNS  # a remedy names an id only where a command looks for it
 
 
 def test_a_setting_is_a_field_that_says_what_is_allowed() -> None:
-    from research_agent import config, config_settings
+    from research_agent import config
+    from research_agent.settings import shapes as parts
 
-    shapes = [shape for shape in vars(config_settings).values() if isinstance(shape, type) and issubclass(shape, config_settings.Part)]
+    shapes = [shape for shape in vars(parts).values() if isinstance(shape, type) and issubclass(shape, parts.Part)]
     fields = {(shape.__name__, name): field for shape in [*shapes, config.Config] for name, field in shape.model_fields.items()}
     assert [place for place, field in fields.items() if not field.description] == []
 
@@ -114,7 +115,7 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
 def test_a_run_starts_without_what_it_does_not_need_yet() -> None:
     """Half of what a start takes is imports: each of these would be waited for at every resume."""
     code = (
-        "import sys, research_agent.commands, research_agent.models.chat, research_agent.tools.registry\n"
+        "import sys, research_agent.commands.working, research_agent.models.chat, research_agent.tools.registry\n"
         "late = {'openai', 'langchain_openai', 'anthropic', 'chromadb', 'numpy', 'trafilatura', 'pypdf', 'ddgs', 'research_agent.report'}\n"
         "print(sorted(late & set(sys.modules)))"
     )

@@ -14,9 +14,9 @@ import pytest
 from test_damage import config
 
 from research_agent import Agent
+from research_agent.commands.remembering import rebuild, search
 from research_agent.ending import Result
 from research_agent.memory import Archive, Choice, Segment
-from research_agent.memory_commands import rebuild, search
 from research_agent.testing.embedder import HashingEmbedder
 
 Harm = Callable[[Path], None]
@@ -97,7 +97,7 @@ async def test_between_two_sessions(tmp_path: Path, harm: Harm) -> None:
 
 @pytest.mark.parametrize("harm", HARMS)
 async def test_a_search_says_so_in_one_line_and_goes_by_words(tmp_path: Path, harm: Harm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("research_agent.memory_commands.choose", lambda spec, **_: Choice(HashingEmbedder(), ""))
+    monkeypatch.setattr("research_agent.commands.remembering.choose", lambda spec, **_: Choice(HashingEmbedder(), ""))
     result = await agent(tmp_path).arun()
     harm(result.folder / "vectors")
     before = {path: path.read_bytes() for path in result.folder.rglob("*") if path.is_file()}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from research_agent import RunError, runs
+from research_agent.commands.remembering import export, import_, rebuild, search
 from research_agent.memory import Archive, ArchiveError, Segment
 from research_agent.memory.embedders import Choice
-from research_agent.memory_commands import export, import_, rebuild, search
 from research_agent.testing.embedder import HashingEmbedder
 
 
@@ -27,7 +27,7 @@ def embedders(monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(spec: str, *, api_key: str = "") -> Choice:
         return Choice(None, "no embedder") if spec in ("none", "auto") else Choice(HashingEmbedder(name=spec, same={"automobile": "car"}))
 
-    monkeypatch.setattr("research_agent.memory_commands.choose", choose)
+    monkeypatch.setattr("research_agent.commands.remembering.choose", choose)
 
 
 @pytest.fixture

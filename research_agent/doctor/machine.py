@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from research_agent.config import Config, ConfigError, ModelConfig
-from research_agent.config_settings import PROVIDERS
 from research_agent.doctor import servers
 from research_agent.doctor.row import Row
+from research_agent.settings.shapes import PROVIDERS
 
 if TYPE_CHECKING:
     from research_agent.graphs.ports import Model

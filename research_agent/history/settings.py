@@ -8,8 +8,8 @@ from typing import Any
 
 from research_agent import runs
 from research_agent.config import Config, ConfigError
-from research_agent.config_settings import PROVIDERS
 from research_agent.runs import Run
+from research_agent.settings.shapes import PROVIDERS
 
 _FIXED = ("question", "out")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from research_agent.config import Config
-from research_agent.config_settings import StoreConfig
+from research_agent.settings.shapes import StoreConfig
 
 from .checkpoints import Place
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 _LOADED = (
     "research_agent.cli",
-    "research_agent.commands",
+    "research_agent.commands.working",
     "research_agent.terminal.live",
     "research_agent.models.chat",
     "research_agent.models.http",

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, get_args
 
 from research_agent import runs
-from research_agent.config_faults import SECRET_NAME, Fault, not_allowed
-from research_agent.config_settings import OPTIONAL_ROLES, PROVIDERS, SEARCH_KEYS, McpConfig, ModelConfig, Role
+from research_agent.settings.faults import SECRET_NAME, Fault, not_allowed
+from research_agent.settings.shapes import OPTIONAL_ROLES, PROVIDERS, SEARCH_KEYS, McpConfig, ModelConfig, Role
 
 if TYPE_CHECKING:
     from research_agent.config import Config

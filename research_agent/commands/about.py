@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from research_agent.cli_options import COMPLETE, FAILED, AsJson, Set, print_json, tell
+from research_agent.commands.options import COMPLETE, FAILED, AsJson, Set, print_json, tell
 
 
 def models(

@@ -1,4 +1,4 @@
-"""The commands of a run's memory. What they do is in memory_commands.py."""
+"""The commands of a run's memory. What they do is in remembering.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from research_agent.cli_options import RUNS, Name, Out, tell
+from research_agent.commands.options import RUNS, Name, Out, tell
 
 
 def search(
@@ -19,9 +19,9 @@ def search(
     """What a run remembers about something. It may be running meanwhile: nothing of it is written."""
     import asyncio
 
-    from research_agent import memory_commands
+    from research_agent.commands import remembering
 
-    for line in asyncio.run(memory_commands.search(id, out, query, tokens, say=tell)):
+    for line in asyncio.run(remembering.search(id, out, query, tokens, say=tell)):
         typer.echo(line)
 
 
@@ -33,9 +33,9 @@ def rebuild(
     """Make a run's index anew from its ledger."""
     import asyncio
 
-    from research_agent import memory_commands
+    from research_agent.commands import remembering
 
-    typer.echo(asyncio.run(memory_commands.rebuild(id, out, embedder)))
+    typer.echo(asyncio.run(remembering.rebuild(id, out, embedder)))
 
 
 def export(
@@ -44,9 +44,9 @@ def export(
     """Write all that a run remembers into one file, as redacted as it is kept."""
     import asyncio
 
-    from research_agent import memory_commands
+    from research_agent.commands import remembering
 
-    typer.echo(asyncio.run(memory_commands.export(id, out, file)))
+    typer.echo(asyncio.run(remembering.export(id, out, file)))
 
 
 def import_(
@@ -57,6 +57,6 @@ def import_(
     """Make a folder of an exported memory, to search or to name in another run's memory.also."""
     import asyncio
 
-    from research_agent import memory_commands
+    from research_agent.commands import remembering
 
-    typer.echo(asyncio.run(memory_commands.import_(file, into, embedder, say=tell)))
+    typer.echo(asyncio.run(remembering.import_(file, into, embedder, say=tell)))

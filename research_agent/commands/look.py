@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from research_agent.cli_investigate import stopped
-from research_agent.cli_options import BAD_CONFIG, FAILED, INTERRUPTED, RUNS, AsJson, Fault, Name, Out, print_json, result_json, tell
+from research_agent.commands.investigate import stopped
+from research_agent.commands.options import BAD_CONFIG, FAILED, INTERRUPTED, RUNS, AsJson, Fault, Name, Out, print_json, result_json, tell
 
 if TYPE_CHECKING:
     from research_agent.runs import Run
@@ -119,7 +119,7 @@ def _rewritten(found: Run, model: str, overrides: Sequence[str], as_json: bool) 
     with Terminal(stderr=True) as terminal:
         terminal({"type": "start", "question": config.question, "model": writer.name or writer.provider})
         try:
-            from research_agent.commands import investigate
+            from research_agent.commands.working import investigate
 
             result, interrupted = investigate(config, terminal, str(found.folder), None, rewrite=True)
         except KeyboardInterrupt:

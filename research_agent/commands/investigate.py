@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from research_agent.cli_options import (
+from research_agent.commands.options import (
     BAD_CONFIG,
     COMPLETE,
     FAILED,
@@ -116,7 +116,7 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
     with Terminal(stderr=as_json) as terminal:
         terminal({"type": "start", "question": config.question, "model": config.model.name or config.model.provider})
         try:
-            from research_agent.commands import investigate  # a second or two of libraries: the screen comes first
+            from research_agent.commands.working import investigate  # a second or two of libraries: the screen comes first
 
             result, interrupted = investigate(config, terminal, resumed, answer)
         except KeyboardInterrupt:

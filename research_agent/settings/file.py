@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from research_agent.config_faults import ConfigError, not_allowed
+from research_agent.settings.faults import ConfigError, not_allowed
 
 
 class _Twice(Exception):
