@@ -62,6 +62,7 @@ class _Over(Exception):
 
 async def replay(run: Run) -> Replayed:
     """Raises RunError for a run without records."""
+    run.refuse_half_forgotten()
     with TemporaryDirectory(prefix="research-agent-") as temporary:
         folder = Path(temporary)
         (folder / "again").mkdir()
