@@ -20,7 +20,7 @@ from research_agent.models.load import CannotLoad
 from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores.errors import RunError
-from research_agent.stores.faults import in_one_line
+from research_agent.stores.faults import beneath, in_one_line
 from research_agent.stores.slot import Slot
 from research_agent.telling import Teller
 
@@ -86,17 +86,28 @@ class Ending:
         """What ended it, in one line. Where nothing was opened yet (no `state`), the record keeps what it says of the work so far."""
         self.cut = True
         reason = self._redact(" ".join(self._reason(error).split()))[:700]
-        with suppress(OSError, RunError):  # a full disk, say: then the record still says `running`, which nobody is
+        with suppress(OSError):  # a full disk, say
             self._teller.log({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
+        nothing = {"steps": 0, "usd": 0.0, "tokens": {}, "seconds": 0.0}
+        counts = {name: record.get(name, none) for name, none in nothing.items()} if state is None else self.counts(state)
+        try:
             if state is not None:
                 return self.ended(state, "failed", reason)
             went = record.get("status", "running")
             told = {"status": "failed", "reason": reason} if went == "running" else {"status": went, "reason": record.get("reason", "")}
             self._run.update(config=record.get("config", {}), **told)
-        counts = {"steps": 0, "usd": 0.0, "tokens": {}, "seconds": 0.0}
-        counts = {name: record.get(name, nothing) for name, nothing in counts.items()}
+        except (OSError, RunError) as unwritten:
+            self._briefly(unwritten, {} if state is None else {"status": "failed", "reason": reason, **counts})
         self._teller.show({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, "failed", reason, None, "")
+
+    def _briefly(self, why: Exception, told: dict[str, Any]) -> None:
+        """On a full disk the block of the record before the last is free: what fits there is how it ended, and not what it was made of."""
+        with suppress(OSError, RunError):
+            if told and self._run.update(**told):
+                return
+        said = getattr(why, "strerror", None) or why
+        self._teller.show({"type": "warning", "text": f"how it ended cannot be recorded ({said}): `list` and `show` call it interrupted"})
 
     def ended(
         self, state: ResearchState, status: Status, reason: str, report: Path | None = None, answer: str = "", *, waiting: bool = False
@@ -123,14 +134,25 @@ class Ending:
         """What the run has come to, all its sessions together."""
         usage = state.get("usage", NO_USAGE)
         tokens = {key: usage[key] for key in ("input", "cached", "output", "reasoning")}
-        steps = max(0, state.get("step", 0) - self._steps_before)
+        steps = max(0, state.get("step", 0) - self._unmade(state) - self._steps_before)
         return {"steps": steps, "usd": round(usage["usd"], 6), "tokens": tokens, "seconds": round(self._clock(), 3)}
 
+    def _unmade(self, state: ResearchState) -> int:
+        """How many of the last turn's steps are still to be made: the state numbers them all at once, and has their results at once."""
+        results = state.get("results") or {}
+        calls = [call for call in state.get("calls") or () if call["step"] > self._steps_before]
+        if all(call["id"] in results for call in calls):
+            return 0
+        told = {(event["id"], event["step"]) for event in events(self._run.events) if event["type"] == "result"}
+        made = {call["step"] for call in calls if call["id"] in results or (call["id"], call["step"]) in told}
+        return len({call["step"] for call in calls} - made)
+
     def _reason(self, error: Exception) -> str:
-        text = str(error) if isinstance(error, _KNOWN) else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
+        known = isinstance(error, _KNOWN) and beneath(error) is error
+        text = str(error) if known else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
         if isinstance(error, ModelCallError):
             text = error.reason
-        if isinstance(error, (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
+        if isinstance(beneath(error), (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
             return f"{text}, then `research-agent resume {self._run.name}`"
         return text
 

@@ -54,6 +54,7 @@ async def _earlier(name: str, config: Config, run: Run, embedder: Embedder | Non
     found = runs.find(name, config.out)
     if found.folder == run.folder:
         raise RunError(f"memory.also: {name} is this run itself")
+    found.refuse_half_forgotten()
     vectors = places.recorded(found.read()).vectors or ""
     archive = Archive.open(found.folder, run=found.id, embedder=embedder, vectors=vectors, read_only=True)
     try:

@@ -17,7 +17,7 @@ from typing import Any
 from research_agent.memory.remedy import name_of
 from research_agent.stores import lock
 from research_agent.stores.errors import RunError
-from research_agent.stores.record import RECORD, UNFINISHED, read_record, replace, write_record
+from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 
@@ -89,10 +89,21 @@ class Run:
             left.unlink(missing_ok=True)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Held while a process works on the run. Raises RunError."""
+    def lock(self, *, forgets: bool = False) -> Iterator[None]:
+        """Held while a process works on the run. Raises RunError, also for one that is half forgotten, unless it is to forget that."""
         with lock.hold(self.folder, self.id):
+            if not forgets:
+                self.refuse_half_forgotten()
             yield
+
+    def refuse_half_forgotten(self) -> None:
+        """Raises RunError."""
+        try:
+            record = self.read()
+        except RunError:  # a record that cannot be read is told by whoever needs it
+            return
+        if record.get("status") == HALF_FORGOTTEN:
+            raise RunError(f"run {self.id} is half forgotten; {record['reason']}; `research-agent forget {self.name}` ends it")
 
     @property
     def locked(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from research_agent import Agent, Config, RunError
 from research_agent.ending import Result
+from research_agent.history.listing import rows
 from research_agent.memory import Archive, ArchiveError, Segment
 from research_agent.runs import Run
 from research_agent.stores import lock
@@ -222,8 +224,13 @@ async def test_a_full_file_system_ends_the_run_in_one_line_and_resume_goes_on_wh
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
     ballast = small / "ballast"
     try:
+        done, ends = set[int](), list[Any]()
 
         def fill(event: Any) -> None:
+            if event["type"] == "result":
+                done.add(event["step"])
+            if event["type"] == "end":
+                ends.append(event)
             if event["type"] == "result" and event["step"] == 4 and not ballast.exists():
                 with suppress(OSError), ballast.open("wb", buffering=0) as file:
                     while file.write(b"x" * 4096):
@@ -233,12 +240,58 @@ async def test_a_full_file_system_ends_the_run_in_one_line_and_resume_goes_on_wh
         assert result.status == "failed"
         assert "the disk is full: make room" in result.reason or "is the disk full" in result.reason
         assert f"research-agent resume {result.folder}" in result.reason
+        [row] = rows(small)
+        assert (row.status, row.reason) == ("failed", result.reason)
+        assert 0 < row.steps == len(done) == ends[-1]["steps"]
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
         ballast.unlink()
         resumed = await Agent(config(tmp_path)).aresume(result.id)
         assert (resumed.status, resumed.reason) == ("complete", "")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a file system")
+async def test_a_disk_too_small_to_open_a_database_on_is_called_full(tmp_path: Path) -> None:
+    """SQLite calls it an input or output error."""
+    small = tmp_path / "runs"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+    try:
+        result = await Agent(config(tmp_path)).arun()
+        assert result.status == "failed"
+        assert result.reason.startswith(f"{result.folder}: the disk is full: make room (")
+        assert f"then `research-agent resume {result.folder}`" in result.reason
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+async def test_a_folder_closed_in_the_middle_is_named_and_what_was_done_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a plain user meets it: what is open can be written still, and nothing new can be made."""
+    told: dict[str, Any] = {}
+    with monkeypatch.context() as closed:
+
+        def closes(event: Any) -> None:
+            told[event["type"]] = event
+            if event["type"] == "review":
+                closed.setattr("tempfile.mkstemp", denied)
+                closed.setattr("os.link", denied)
+
+        result = await Agent(config(tmp_path)).arun(on_event=closes)
+    assert result.status == "failed"
+    assert result.reason.startswith(f"{result.folder}: it cannot be written: make it writable (Permission denied), then `research-agent")
+    assert told["end"]["steps"] == told["result"]["step"] > 0
+    assert "how it ended cannot be recorded (Permission denied)" in told["warning"]["text"]
+    [row] = rows(tmp_path / "runs")
+    assert (row.status, row.steps, row.reason) == ("interrupted", told["end"]["steps"], result.reason)
+    resumed = await Agent(config(tmp_path)).aresume(result.id)
+    assert (resumed.status, resumed.reason) == ("complete", "")
+
+
+def denied(*names: Any, dir: Any = "", prefix: str = "", suffix: str = "") -> Any:
+    raise PermissionError(errno.EACCES, "Permission denied", str(names[0] if names else Path(dir) / f"{prefix}x{suffix}"))
 
 
 def made(tmp_path: Path) -> Run:

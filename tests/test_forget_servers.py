@@ -17,6 +17,7 @@ from research_agent import Agent
 from research_agent.cli import app
 from research_agent.ending import Result
 from research_agent.memory import Archive, Choice, vectors
+from research_agent.stores.errors import StoreError
 from research_agent.testing.embedder import HashingEmbedder
 
 pytestmark = pytest.mark.skipif(bool(NO_POSTGRES), reason=NO_POSTGRES)
@@ -108,3 +109,68 @@ def test_a_run_that_left_a_server_is_forgotten_there_too(tmp_path: Path, servers
     assert f"on {chroma.url}" in told
     assert (on_postgres(postgres), on_chroma(chroma)) == ({}, {})
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def refused(run: Result, *command: str) -> str:
+    done = CliRunner().invoke(app, [*command, "--out", str(run.folder.parent)])
+    assert done.exit_code == 1, done.output
+    return str(done.exception)
+
+
+@pytest.mark.parametrize("away", ["chroma", "postgres"])
+def test_nothing_is_forgotten_while_a_server_does_not_answer(tmp_path: Path, away: str) -> None:
+    postgres, chroma = Postgres(), Chroma()
+    try:
+        own: dict[str, Any] = {"store": {"checkpoints": postgres.url(), "vectors": chroma.url}}
+        agent = Agent(config(tmp_path, **own, memory={"embedder": "onnx"}, limits={"steps": 4}))
+        run = agent.run()
+        rows, kept, record = on_postgres(postgres), on_chroma(chroma), (run.folder / "run.json").read_bytes()
+        server = {"chroma": chroma, "postgres": postgres}[away]
+        server.kill()
+        told = refused(run, "forget", run.id, "--yes")
+        assert told.startswith("nothing was removed: ")
+        assert "Connection refused" in told
+        server.start()
+        assert (on_postgres(postgres), on_chroma(chroma)) == (rows, kept)
+        assert (run.folder / "run.json").read_bytes() == record
+        assert agent.resume(run.id).status == "incomplete"  # of 4 steps, as before
+        forget(run)
+        assert (on_postgres(postgres), on_chroma(chroma)) == ({}, {})
+    finally:
+        postgres.close()
+        chroma.close()
+
+
+def test_a_run_that_is_half_forgotten_says_what_is_gone_and_can_only_be_forgotten(
+    tmp_path: Path, servers: tuple[Postgres, Chroma], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres, chroma = servers
+    own: dict[str, Any] = {"store": {"checkpoints": postgres.url(), "vectors": chroma.url}}
+    run = Agent(config(tmp_path, **own, memory={"embedder": "onnx"}, limits={"steps": 4})).run()
+    vectors_kept = on_chroma(chroma)[run.id]
+    with monkeypatch.context() as failing:
+        failing.setattr("research_agent.stores.checkpoints.forget", lost_in_the_middle)
+        told = refused(run, "forget", run.id, "--yes")
+    gone = f"{vectors_kept} vectors on {chroma.url}"
+    ends = f"`research-agent forget {run.folder}` ends it"
+    assert f"gone: {gone}" in told
+    assert ends in told
+    rows = on_postgres(postgres)
+    for command in (("resume", run.id), ("fork", run.id, "--at", "2"), ("replay", run.id), ("memory", "rebuild", run.id)):
+        told = refused(run, *command)
+        assert told.startswith(f"run {run.id} is half forgotten; gone: {gone}")
+        assert ends in told
+    shown = CliRunner().invoke(app, ["show", run.id, "--out", str(run.folder.parent)]).output
+    assert f"half-forgotten: gone: {gone}\n{ends}" in shown
+    listed = CliRunner().invoke(app, ["list", "--status", "half-forgotten", "--out", str(run.folder.parent)]).output
+    assert run.id in listed
+    assert on_postgres(postgres) == rows
+    told = forget(run)
+    assert f"{rows[run.id]} rows of checkpoints" in told
+    assert gone in told
+    assert (on_postgres(postgres), on_chroma(chroma)) == ({}, {})
+    assert list(run.folder.parent.iterdir()) == []
+
+
+async def lost_in_the_middle(place: Any) -> int:
+    raise StoreError(f"PostgreSQL at {place.server.place}: server closed the connection unexpectedly")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -411,3 +412,23 @@ def test_a_writer_that_cannot_be_reached_is_one_line_and_the_report_stays(
     assert (run.folder / "report.md").read_bytes() == report
     assert not list(run.folder.glob("report.1.*"))
     assert command("report", run.id).out.strip().encode() == report.strip()
+
+
+def test_a_forget_that_was_cut_in_the_folder_is_known_and_ended_by_another(
+    world: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = only(world)
+    (run.folder / "vectors").mkdir(exist_ok=True)
+
+    def fails(path: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    with monkeypatch.context() as failing:
+        failing.setattr("shutil.rmtree", fails)
+        cut = command("forget", run.id, "--yes")
+    assert cut.code == 1
+    assert re.search(rf"is not wholly removed: \S+: Device or resource busy; `research-agent forget \S*{run.id}` ends it", cut.err)
+    assert [row.status for row in rows(world / "runs")] == ["half-forgotten"]
+    assert f"run {run.id} is half forgotten; gone: a part of its folder; " in command("resume", run.id).err
+    assert command("forget", run.id, "--yes").code == 0
+    assert list((world / "runs").iterdir()) == []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,10 @@ from typing import Any
 
 import pytest
 from chain import KEY, Chain, config
+from langgraph.runtime import RunControl
 
 from research_agent import Agent, Config
-from research_agent.history.replay import replay
+from research_agent.history.replay import Replayed, replay
 from research_agent.runs import Run, RunError
 from research_agent.stores.forget import forget
 from research_agent.testing.host import Reply, ScriptedHost
@@ -151,19 +154,56 @@ async def test_forks_replay_whole_without_their_parents(tmp_path: Path, monkeypa
         assert (replayed.difference, replayed.requests) == ("", replayed.recorded)
 
 
+async def test_a_run_that_has_not_ended_replays_as_far_as_its_records_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after some of a turn's calls, as it goes on, stopped between two turns; a difference is one still."""
+    killed: list[Path] = []
+    going: list[Replayed] = []
+    with world(monkeypatch, wide=3, length=6) as (_, site, host):
+        agent, control = Agent(config(tmp_path, site, host)), RunControl()
+
+        def stopping(event: Any) -> None:
+            if event["type"] == "result" and event["step"] in (2, 5, 6):
+                [folder] = (tmp_path / "runs").iterdir()
+                killed.append(tmp_path / f"killed at {event['step']}" / folder.name)
+                shutil.copytree(folder, killed[-1])
+                if event["step"] == 5:
+                    with ThreadPoolExecutor() as beside:
+                        going.append(beside.submit(lambda: asyncio.run(replay(Run(folder)))).result())
+                if event["step"] == 6:
+                    control.request_drain("test")
+
+        result = await agent.arun(on_event=stopping, control=control)
+        assert (result.status, len(killed), len(going)) == ("incomplete", 3, 1)
+    replayed = await replay(Run(result.folder))
+    assert (replayed.difference, replayed.ends) == ("", "incomplete")
+    assert 0 < replayed.requests == replayed.recorded
+    for folder in killed:
+        cut = await replay(Run(folder))
+        assert (cut.difference, cut.ends) == ("", "interrupted")
+        assert 0 < cut.requests == cut.recorded <= replayed.recorded
+    for now in going:
+        assert (now.difference, now.ends) == ("", "running")
+    other_reply(killed[-1], 1)
+    assert (await replay(Run(killed[-1]))).difference.startswith("request 3 of ")
+
+
 async def test_the_first_difference_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with world(monkeypatch) as (_, site, host):
         result = await Agent(config(tmp_path, site, host)).arun()
-    with sqlite3.connect(result.folder / "records.sqlite") as db:
-        seq, packed = db.execute("SELECT seq, data FROM records WHERE kind = 'ask' ORDER BY seq LIMIT 1 OFFSET 3").fetchone()
-        data = json.loads(zlib.decompress(packed))
-        data["reply"]["data"]["additional_kwargs"]["reasoning_content"] = "Another thought."
-        db.execute("UPDATE records SET data = ? WHERE seq = ?", (zlib.compress(json.dumps(data).encode()), seq))
-    db.close()
+    other_reply(result.folder, 3)
     replayed = await replay(Run(result.folder))
     assert replayed.requests == 4
     assert replayed.difference.startswith("request 5 of 13 (investigator): message ")
     assert "Another thought." in replayed.difference
+
+
+def other_reply(folder: Path, number: int) -> None:
+    with sqlite3.connect(folder / "records.sqlite") as db:
+        seq, packed = db.execute(f"SELECT seq, data FROM records WHERE kind = 'ask' ORDER BY seq LIMIT 1 OFFSET {number}").fetchone()
+        data = json.loads(zlib.decompress(packed))
+        data["reply"]["data"]["additional_kwargs"]["reasoning_content"] = "Another thought."
+        db.execute("UPDATE records SET data = ? WHERE seq = ?", (zlib.compress(json.dumps(data).encode()), seq))
+    db.close()
 
 
 async def test_a_run_without_records_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

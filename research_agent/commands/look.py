@@ -147,11 +147,12 @@ def replay(id: Name, out: Out = RUNS, as_json: AsJson = False) -> None:
     found = runs.find(id, out)
     told = asyncio.run(replayed(found))
     if as_json:
-        print_json({"id": found.id, "requests": told.recorded, "same": told.requests, "difference": told.difference})
+        print_json({"id": found.id, "requests": told.recorded, "same": told.requests, "difference": told.difference, "ends": told.ends})
     if told.difference:
         raise Fault(f"run {found.id} differs: {told.difference}", FAILED)
     if not as_json:
-        typer.echo(f"replayed {found.id}: {told.requests} of {told.recorded} prompts are the same, byte for byte")
+        ends = f"; the run is {told.ends}, and its records end there" if told.ends else ""
+        typer.echo(f"replayed {found.id}: {told.requests} of {told.recorded} prompts are the same, byte for byte{ends}")
 
 
 def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:

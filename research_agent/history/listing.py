@@ -10,8 +10,9 @@ from typing import Any
 
 from research_agent.history.progress import progress
 from research_agent.runs import RECORD, Run, RunError
+from research_agent.stores.record import HALF_FORGOTTEN
 
-STATUSES = ("running", "waiting", "complete", "incomplete", "failed", "interrupted", "damaged")
+STATUSES = ("running", "waiting", "complete", "incomplete", "failed", "interrupted", HALF_FORGOTTEN, "damaged")
 _PARTS = ("checkpoints.sqlite", "ledger.sqlite", "events.jsonl", RECORD)
 
 

@@ -12,21 +12,24 @@ from research_agent.runs import Run
 
 
 def progress(run: Run) -> dict[str, Any]:
-    """As `run.json` has them: `steps`, `usd`, `tokens`, `seconds`, `model_calls`, `roles`, `sub_questions`, `failures`, `warnings`."""
+    """What `run.json` has at an end: `reason`, `steps`, `usd`, `tokens`, `seconds`, `model_calls`, `roles`, `sub_questions`, ..."""
     told = list(events(run.events))
     plan: dict[str, dict[str, Any]] = {}
-    step, failed = 0, list[dict[str, Any]]()
+    step, failed, reason = 0, list[dict[str, Any]](), ""
     for event in told:
         if event["type"] == "plan":
             plan = {str(item["id"]): dict(item) for item in event["plan"]}
         elif event["type"] == "sub_question":
             plan[str(event["id"])] = {key: event[key] for key in ("id", "question", "status", "answer")}
+        elif event["type"] in ("run", "error"):  # an error that could be told still, and no more be recorded
+            reason = event.get("reason", "")
         elif event["type"] == "result":
             step = max(step, int(event["step"]))
             if not event["ok"]:
                 failed.append({"step": event["step"], "what": event["name"], "reason": event["summary"].removeprefix("Error: ")})
     roles, earlier = by_role(told), run.read().get("failures", [])
     return {
+        "reason": reason,
         "steps": max(0, step - run.steps_before()),
         "usd": round(sum(role["usd"] for role in roles.values()), 6),
         "tokens": {kind: int(sum(role[kind] for role in roles.values())) for kind in ("input", "cached", "output", "reasoning")},

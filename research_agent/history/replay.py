@@ -50,6 +50,8 @@ class Replayed:
     recorded: int
     difference: str = ""
     """The first there was; empty if there was none."""
+    ends: str = ""
+    """Of a run that has not come to its end: how it stands, where its records ended and it would have asked on; empty if it did not."""
 
 
 class _Differs(Exception):
@@ -62,6 +64,8 @@ class _Over(Exception):
 
 async def replay(run: Run) -> Replayed:
     """Raises RunError for a run without records."""
+    run.refuse_half_forgotten()
+    status = run.status()
     with TemporaryDirectory(prefix="research-agent-") as temporary:
         folder = Path(temporary)
         (folder / "again").mkdir()
@@ -71,7 +75,7 @@ async def replay(run: Run) -> Replayed:
             raise RunError(f"run {run.id} has no {NAME if records is None else 'ledger.sqlite'}: it cannot be replayed")
         archive = Archive.open(folder / "again", run=run.id)
         try:
-            return await _Replay(run, _read(records), source, archive).whole()
+            return await _Replay(run, _read(records), source, archive, status).whole()
         finally:
             source.close()
             await archive.close()
@@ -86,12 +90,12 @@ def _read(path: Path) -> list[Record]:
 
 
 class _Replay:
-    def __init__(self, run: Run, records: Sequence[Record], source: Ledger, archive: Archive) -> None:
-        self._run, self._source, self._archive = run, source, archive
+    def __init__(self, run: Run, records: Sequence[Record], source: Ledger, archive: Archive, status: str) -> None:
+        self._run, self._source, self._archive, self._status = run, source, archive, status
         self._begun = [record for record in records if record.kind in ("session", "fork")]
         if not self._begun or self._begun[0].at != -2:
             raise RunError(f"run {run.id} was begun by a version that kept no records, or they are lost: it cannot be replayed")
-        self._player = _Player(run.id, records, source, archive)
+        self._player = _Player(run.id, records, source, archive, goes_on=status != "complete")
 
     async def whole(self) -> Replayed:
         saver = InMemorySaver()
@@ -107,7 +111,7 @@ class _Replay:
             player.finish()
         except _Differs as found:
             difference = str(found)
-        return Replayed(player.same, player.recorded, difference)
+        return Replayed(player.same, player.recorded, difference, "" if difference or not player.ended else self._status)
 
     async def _session(
         self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record, following: Record | None
@@ -212,8 +216,12 @@ def _tool(function: dict[str, Any]) -> BaseTool:
 class _Player:
     """A graph's `Tape` that plays."""
 
-    def __init__(self, run: str, records: Sequence[Record], source: Ledger, archive: Archive) -> None:
+    ended = False
+    """What is asked for stands in no record, for the run had not come to it."""
+
+    def __init__(self, run: str, records: Sequence[Record], source: Ledger, archive: Archive, *, goes_on: bool) -> None:
         self._run, self._source, self._archive = run, source, archive
+        self._end = max(record.at for record in records) if goes_on else None
         self._writer = Writer(archive.put_body)
         self._asks: dict[int, deque[tuple[int, Record, tuple[str, ...]]]] = defaultdict(deque)
         self._uses: dict[tuple[int, str], Record] = {}
@@ -223,7 +231,7 @@ class _Player:
         self._recalls: dict[int, deque[Record]] = defaultdict(deque)
         self._minutes: dict[int, int] = {}
         self.recorded = self.same = 0
-        self._session, self._limit_s, self._last = 0, 0.0, None if not records else 0
+        self._session, self._limit_s = 0, 0.0
         self._until: int | None = None
         self._load(records)
 
@@ -256,6 +264,11 @@ class _Player:
         if left:
             raise _Differs(f"request {left[0]} of {self.recorded} was asked then, and is not now: the run ends before it")
 
+    def _unrecorded(self, told: str) -> Exception:
+        """What is not recorded is a difference; but in the last super-step of a run that has not ended it is what was not done yet."""
+        self.ended = self._end is not None and super_step() >= self._end
+        return _Over() if self.ended else _Differs(told)
+
     def clock(self) -> float:
         at, reached = self._now(), self._minutes.get(self._session)
         return self._limit_s if reached is not None and at >= reached else 0.0
@@ -269,7 +282,7 @@ class _Player:
     async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
         at, written = self._now(), self._writer.write(asked)
         if not self._asks[at]:
-            raise _Differs(f"after {self.same} requests the {asked.role} is asked now, and was not then")
+            raise self._unrecorded(f"after {self.same} requests the {asked.role} is asked now, and was not then")
         number, record, messages = self._asks[at].popleft()
         if written.hash != record.data["hash"]:
             raise _Differs(f"request {number} of {self.recorded} ({asked.role}): {self._difference(record, messages, written)}")
@@ -321,7 +334,7 @@ class _Player:
     async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
         record = self._uses.get((self._now(), call["id"]))
         if record is None:
-            raise _Differs(f"step {call['step']}: {call['name']} is called now, and was not then")
+            raise self._unrecorded(f"step {call['step']}: {call['name']} is called now, and was not then")
         data = record.data
         if "failed" in data:
             raise (WrongCall if data["wrong"] else ToolException)(data["failed"])
@@ -345,13 +358,13 @@ class _Player:
     def _segment(self, place: Sequence[Any]) -> Segment:
         found = self._source.get(self._id(place))
         if found is None:
-            raise _Differs(f"step {place[0]}: what it brought is not in the ledger")
+            raise self._unrecorded(f"step {place[0]}: what it brought is not in the ledger")
         return found
 
     def recall(self, query: str) -> list[Passage]:
         at = self._now()
         if not self._recalls[at]:
-            raise _Differs(f"{query!r} is recalled now, and was not then")
+            raise self._unrecorded(f"{query!r} is recalled now, and was not then")
         record = self._recalls[at].popleft()
         if record.data["query"] != query:
             raise _Differs(f"recalled was {record.data['query']!r}, and is {query!r}")

@@ -44,8 +44,9 @@ async def read_only(run: Run) -> AsyncIterator[list[CheckpointTuple]]:
 async def checkpoints(run: Run, folder: Path) -> list[CheckpointTuple]:
     """By a copy of the database, which is made in `folder`; on a server, as they stand there, if nobody works on the run.
 
-    Raises RunError for what a newer version wrote.
+    Raises RunError for what a newer version wrote, and for a run that is half forgotten.
     """
+    run.refuse_half_forgotten()
     found = await _found(run, folder)
     refuse_newer(found[-1].metadata if found else None, run.id)
     return found

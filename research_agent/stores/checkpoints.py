@@ -144,6 +144,13 @@ def refuse_newer(metadata: Mapping[str, Any] | None, run: str) -> None:
         raise RunError(f"the state of run {run} has version {version}, written by a newer research-agent; {newest}: update it")
 
 
+async def check(place: Place) -> None:
+    """Raises RunError if a server's checkpoints of a run cannot be reached, or another process works on them."""
+    if place.server is not None:
+        async with postgres_of().opened(_server(place, place.server), place.run, _quiet, wait_s=0):
+            pass
+
+
 async def forget(place: Place) -> int:
     """Removes a run's rows from the server and looks whether they are gone; how many they were. A file goes with the folder."""
     if place.server is None:

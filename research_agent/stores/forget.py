@@ -1,19 +1,27 @@
-"""Forgetting a run: first what is on servers, then its folder, and the proof that nothing is left."""
+"""Forgetting a run: first what is on servers, then its folder, and the proof that nothing is left.
+
+Nothing goes before every server has answered. From then on the run is marked, and what is gone is in its record, until that goes last: a
+forget that was cut is known as one, and done again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from research_agent.config import Config
-from research_agent.memory.vectors import forget as forget_vectors
+from research_agent.memory import ArchiveError, vectors
 
-from . import checkpoints, places
+from . import checkpoints, lock, places
 from .address import PostgresUrl
 from .errors import RunError
+from .record import HALF_FORGOTTEN, RECORD
 
 if TYPE_CHECKING:
     from research_agent.runs import Run
@@ -28,26 +36,93 @@ class Removed:
         return f"{self.what} {self.where}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    url: str
+    holds: str
+    check: Callable[[], Awaitable[None]]
+    remove: Callable[[], Awaitable[int]]
+    """How many they were; it has looked whether they are gone."""
+
+
 async def forget(run: Run) -> list[Removed]:
-    """What was removed, looked for again after. Raises RunError or ArchiveError if a server is not reached: then the folder stays."""
-    with run.lock():
+    """What was removed, looked for again after. Raises RunError: if a server does not answer, before anything is removed."""
+    with run.lock(forgets=True):
         record = run.read()
-        store, servers = places.recorded(record), places.servers(record, places.recorded(record))
-        removed = []
-        for url in servers["checkpoints"]:
-            place = checkpoints.Place(run.checkpoints, run.id, PostgresUrl.parse(url), Config.store_password(store))
-            removed.append(Removed(f"{await checkpoints.forget(place)} rows of checkpoints", f"on {url}"))
-        for url in servers["vectors"]:
-            removed.append(Removed(f"{await asyncio.to_thread(forget_vectors, url, run.id)} vectors", f"on {url}"))
-        files = [path for path in run.folder.rglob("*") if path.is_file() or path.is_symlink()]
-        size_kb = sum(path.lstat().st_size for path in files) / 1000
-        # Out of sight first: a folder that is half deleted would be listed as a damaged run.
-        hidden = run.folder.with_name(f".forgotten-{run.id}")
+        servers = _servers(run, record)
+        gone: dict[str, int] = dict(record.get("forgotten", {}))
+        if not gone:
+            await _all_answer(servers)
+        removed = await _from_servers(run, servers, gone)
+        _mark(run, gone, [*removed, "a part of its folder"])
+        return [*removed, _folder(run)]
+
+
+def _servers(run: Run, record: dict[str, Any]) -> list[_Server]:
+    """Vectors first: they could be made anew."""
+    store = places.recorded(record)
+    urls, password = places.servers(record, store), Config.store_password(store)
+
+    def chroma(url: str) -> _Server:
+        check, remove = partial(asyncio.to_thread, vectors.check, url), partial(asyncio.to_thread, vectors.forget, url, run.id)
+        return _Server(url, "vectors", check, remove)
+
+    def postgres(url: str) -> _Server:
+        place = checkpoints.Place(run.checkpoints, run.id, PostgresUrl.parse(url), password)
+        return _Server(url, "rows of checkpoints", partial(checkpoints.check, place), partial(checkpoints.forget, place))
+
+    return [*map(chroma, urls["vectors"]), *map(postgres, urls["checkpoints"])]
+
+
+async def _all_answer(servers: list[_Server]) -> None:
+    try:
+        for server in servers:
+            await server.check()
+    except (RunError, ArchiveError) as error:
+        raise RunError(f"nothing was removed: {error}") from error
+
+
+async def _from_servers(run: Run, servers: list[_Server], gone: dict[str, int]) -> list[Removed]:
+    """`gone`: how much of each went at an earlier attempt."""
+
+    def removed() -> list[Removed]:
+        return [Removed(f"{gone[server.url]} {server.holds}", f"on {server.url}") for server in servers if server.url in gone]
+
+    for server in servers:
+        _mark(run, gone, removed())
         try:
-            os.replace(run.folder, hidden)
-            shutil.rmtree(hidden)
-        except OSError as error:
-            raise RunError(f"{run.folder} is not wholly removed: {error.filename}: {error.strerror or error}; forget it again") from error
+            gone[server.url] = gone.get(server.url, 0) + await server.remove()
+        except (RunError, ArchiveError) as error:
+            raise RunError(f"{error}. The run is half forgotten; {_gone(removed())}; {_ends(run)}") from error
+    return removed()
+
+
+def _mark(run: Run, gone: dict[str, int], removed: Sequence[object]) -> None:
+    with suppress(OSError):  # a full disk: forgetting makes room
+        run.update(status=HALF_FORGOTTEN, reason=_gone(removed), forgotten=gone)
+
+
+def _gone(removed: Sequence[object]) -> str:
+    return f"gone: {'; '.join(map(str, removed)) or 'nothing yet, as far as is known'}"
+
+
+def _ends(run: Run) -> str:
+    return f"`research-agent forget {run.name}` ends it"
+
+
+def _folder(run: Run) -> Removed:
+    """The record goes last, and out of sight: without it, what is left would be listed as a damaged run, or not be found again."""
+    files = [path for path in run.folder.rglob("*") if path.is_file() or path.is_symlink()]
+    size_kb = sum(path.lstat().st_size for path in files) / 1000
+    hidden = run.folder.with_name(f".forgotten-{run.id}")
+    try:
+        for path in run.folder.iterdir():
+            if path.name not in (RECORD, lock.LOCK):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        os.replace(run.folder, hidden)
+        shutil.rmtree(hidden)
+    except OSError as error:
+        raise RunError(f"{run.folder} is not wholly removed: {error.filename}: {error.strerror or error}; {_ends(run)}") from error
     if left := [path for path in (run.folder, hidden) if path.exists()]:
         raise RunError(f"{left[0]} is still there: somebody wrote into it meanwhile; remove it")
-    return [*removed, Removed(f"{len(files)} files ({size_kb:,.0f} kB)", f"in {run.folder}")]
+    return Removed(f"{len(files)} files ({size_kb:,.0f} kB)", f"in {run.folder}")

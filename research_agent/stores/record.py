@@ -18,6 +18,8 @@ from .errors import RunError
 RECORD, BEFORE = "run.json", ".run.json.before"
 UNFINISHED = "unfinished"
 """How the name of a file ends that is not written whole yet."""
+HALF_FORGOTTEN = "half-forgotten"
+"""The status of a run whose `forget` began and has not ended: some of it is gone, and the rest is to go."""
 VERSION = 2
 """Of the files: run.json, sources.json, findings.json, events.jsonl and the state in the checkpoints."""
 
