@@ -16,11 +16,12 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from . import clip, recall, transfer
+from .allowed import Filter
 from .embedders import Embedder
 from .errors import ArchiveError, ArchiveInUse, EmbedderChanged, ReadOnly
 from .forgetting import notes_on, without
 from .indexer import Indexer
-from .ledger import COMMON, Filter, Ledger
+from .ledger import COMMON, Ledger
 from .packing import pack
 from .recall import Ranked, Ranking, Weights
 from .segment import MAX_ORDINALS, Kind, Passage, Segment, content_hash, parse_handle

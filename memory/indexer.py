@@ -14,9 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from .allowed import Filter
+from .chunks import Chunk
 from .embedders import Embedder, query_vector
 from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed, IndexDamaged, IndexFailed
-from .ledger import Chunk, Filter, Ledger
+from .ledger import Ledger
 from .reading import borrowed
 from .vectors import Vectors, forget
 

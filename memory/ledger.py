@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import schema
-from .allowed import Filter as Filter
-from .allowed import where_of
+from .allowed import Filter, where_of
 from .bodies import packed, unpacked
-from .chunks import Chunk as Chunk
-from .chunks import chunks
+from .chunks import Chunk, chunks
 from .database import Database
 from .errors import ArchiveError, NotArchived
 from .recent import RecentTexts

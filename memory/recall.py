@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .ledger import Chunk
+from .chunks import Chunk
 from .provenance import is_of, sites, wants_newest, years
 from .words import STOP, counted, marked, mentions, names, raw_words, stem, terms, title_key
 

@@ -168,8 +168,11 @@ def _sweep(out: Path) -> None:
 def find(name: str, out: Path) -> Run:
     """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError."""
     for folder in (Path(name), out / name):
-        if (folder / RECORD).is_file():
-            return _named(Run(folder.resolve()))
+        try:
+            if (folder / RECORD).is_file():
+                return _named(Run(folder.resolve()))
+        except PermissionError as error:
+            raise RunError(f"{folder} cannot be read: {error.strerror}") from error
     begun = [run for run in runs(out) if run.id.startswith(name)]
     if len(begun) == 1:
         return begun[0]
