@@ -399,3 +399,14 @@ def test_a_forget_that_was_cut_in_the_folder_is_known_and_ended_by_another(
     assert f"run {run.id} is half forgotten; gone: a part of its folder; " in command("resume", run.id).err
     assert command("forget", run.id, "--yes").code == 0
     assert list((world / "runs").iterdir()) == []
+
+
+def test_resuming_a_complete_run_says_that_nothing_was_left_to_do(world: Path, command: Command) -> None:
+    run = only(world)
+    before = run.read()
+    done = command("resume", run.id)
+    assert done.code == 0
+    assert f"run {run.id} is complete: nothing is left to do but its report's files" in done.err
+    assert {key: run.read()[key] for key in ("steps", "model_calls", "usd")} == {
+        key: before[key] for key in ("steps", "model_calls", "usd")
+    }

@@ -18,7 +18,6 @@ from rich.text import Text
 
 from research_agent.events import Event
 from research_agent.memory.remedy import name_of
-from research_agent.stores.record import HALF_FORGOTTEN
 from research_agent.terminal.lines import counts, ending, how_to_answer, line, plan_lines
 from research_agent.terminal.view import ASCII_MARKS, MARKS, View, frame
 from research_agent.visible import one_line, visible
@@ -45,6 +44,12 @@ class Terminal:
     def interactive(self) -> bool:
         """Somebody is there to be asked."""
         return self._is_live and sys.stdin is not None and sys.stdin.isatty()
+
+    @property
+    def waits_for(self) -> str:
+        """What the run waits for just now."""
+        with self._lock:
+            return self._view.waits_for
 
     def __enter__(self) -> Self:
         return self
@@ -164,7 +169,7 @@ def _told(record: Mapping[str, Any]) -> Iterable[str]:
     yield f"{record['id']}  {record['status']}{reason}"
     if record["status"] == "interrupted":
         yield f"`research-agent resume {name_of(Path(record['folder']))}` goes on"
-    if record["status"] == HALF_FORGOTTEN:
+    if record["status"] == "half-forgotten":
         yield f"`research-agent forget {name_of(Path(record['folder']))}` ends it"
     if record["status"] == "waiting":
         yield how_to_answer(name_of(Path(record["folder"])))
