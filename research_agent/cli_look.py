@@ -175,3 +175,6 @@ def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes",
         typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
     removed = asyncio.run(forget(found))
     typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
+    for item in removed:
+        if item.still:
+            typer.echo(f"{item}: {item.still}")
