@@ -155,7 +155,7 @@ def test_a_replay_says_what_is_the_same_and_ends_with_1_where_something_differs(
     calls = run.read()["model_calls"]
     assert (done.code, done.out) == (0, f"replayed {run.id}: {calls} of {calls} prompts are the same, byte for byte\n")
     told = json.loads(command("replay", run.id, "--json").out)
-    assert told == {"id": run.id, "requests": calls, "same": calls, "difference": ""}
+    assert told == {"id": run.id, "requests": calls, "same": calls, "difference": "", "ends": ""}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("research_agent.graphs.prompts.PLANNER", "You plan otherwise.")
         done = command("replay", run.id)

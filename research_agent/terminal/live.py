@@ -18,6 +18,7 @@ from rich.text import Text
 
 from research_agent.events import Event
 from research_agent.memory.remedy import name_of
+from research_agent.stores.record import HALF_FORGOTTEN
 from research_agent.terminal.lines import counts, ending, how_to_answer, line, plan_lines
 from research_agent.terminal.view import ASCII_MARKS, MARKS, View, frame
 from research_agent.visible import one_line, visible
@@ -169,7 +170,7 @@ def _told(record: Mapping[str, Any]) -> Iterable[str]:
     yield f"{record['id']}  {record['status']}{reason}"
     if record["status"] == "interrupted":
         yield f"`research-agent resume {name_of(Path(record['folder']))}` goes on"
-    if record["status"] == "half-forgotten":
+    if record["status"] == HALF_FORGOTTEN:
         yield f"`research-agent forget {name_of(Path(record['folder']))}` ends it"
     if record["status"] == "waiting":
         yield how_to_answer(name_of(Path(record["folder"])))
