@@ -128,7 +128,8 @@ class Session:
                 await self._reopen(graph, thread, reopened)
             self._state, self._teller.plan = before, before.get("plan", [])
             if resumed:
-                self._teller.show({"type": "so_far", "step": before.get("step", 0), **self._ending.counts(before)})
+                so_far = self._ending.counts(before)
+                self._teller.show({"type": "so_far", "step": self._steps_before + so_far["steps"], **so_far})
                 if before.get("plan"):
                     self._teller.show({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:
