@@ -120,7 +120,8 @@ class Database:
             raise ArchiveError(f"{self._told} cannot be read as {layout.name}: {saved}; {layout.begin}")
         if not saved.whole and self._rebuild and not self._accept_loss:
             new.unlink()
-            raise ArchiveError(f"{self._told} is damaged: {saved}; {self._rebuild} keeps what can be read")
+            unasked = "nothing else holds what is lost, so that is not taken for granted"
+            raise ArchiveError(f"{self._told} is damaged: {saved}; {unasked}: {self._rebuild} keeps what can be read")
         self._again(new)
         kept = damage.adopt(new, self._path)
         self.mended = f"{self._path.name} was damaged and is made anew: {saved}; the damaged one is {kept.name}"

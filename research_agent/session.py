@@ -138,8 +138,8 @@ class Session:
                 await self._reopen(graph, thread, reopened)
             self._state, self._teller.plan = before, before.get("plan", [])
             if resumed:
-                step = self._steps_before if self._forked else before.get("step", 0)
-                self._teller.show({"type": "so_far", "step": step, **self._ending.counts({**spent, **before, "step": step})})
+                so_far = self._ending.counts({**spent, **before})
+                self._teller.show({"type": "so_far", "step": self._steps_before + so_far["steps"], **so_far})
                 if before.get("plan"):
                     self._teller.show({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
             try:

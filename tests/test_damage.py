@@ -245,8 +245,11 @@ async def test_a_full_file_system_ends_the_run_in_one_line_and_resume_goes_on_wh
         assert 0 < row.steps == len(done) == ends[-1]["steps"]
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
         ballast.unlink()
-        resumed = await Agent(config(tmp_path)).aresume(result.id)
+        again: list[Any] = []
+        resumed = await Agent(config(tmp_path)).aresume(result.id, on_event=again.append)
         assert (resumed.status, resumed.reason) == ("complete", "")
+        [so_far] = [event for event in again if event["type"] == "so_far"]
+        assert so_far["step"] == so_far["steps"] == row.steps
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
 

@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 from test_damage import config
+from typer.testing import CliRunner
 
 from research_agent import Agent, RunError
+from research_agent.cli import app
 from research_agent.commands.remembering import rebuild
 from research_agent.ending import Result
 from research_agent.history.at_step import at_step
+from research_agent.history.listing import rows
 from research_agent.history.replay import replay
 from research_agent.history.steps import NoSuchStep, read_only, values_of
 from research_agent.memory import ArchiveError
@@ -85,6 +88,41 @@ def spoil_value(path: Path, sql: str) -> None:
     overwrite(path, at, b"\xff" * len(middle))
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite", "checkpoints.sqlite"])
+def test_a_run_whose_first_page_is_gone_is_listed_and_shown_as_damaged(stopped: Path, tmp_path: Path, name: str) -> None:
+    folder = copied(stopped, tmp_path)
+    assert [row.status for row in rows(folder.parent)] == ["incomplete"]
+    assert f"{folder.name}  incomplete: the limit of" in told("show", folder)
+    overwrite(folder / name, 0, random.Random(name).randbytes(pages(folder / name)[1]))
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    [row] = rows(folder.parent)
+    assert (row.status, row.steps) == ("damaged", STEPS)
+    assert f"{folder / name} is damaged: `research-agent show {folder}` says what can be done" in row.reason
+    shown = told("show", folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    resumed = Agent(config(tmp_path)).resume(folder)
+    assert (f"{folder.name}  damaged: {resumed.reason}" in shown) == (resumed.status == "failed")
+
+
+def test_a_run_that_lost_a_part_of_its_ledger_is_shown_as_damaged_and_why_it_is_not_mended_unasked(stopped: Path, tmp_path: Path) -> None:
+    folder = copied(stopped, tmp_path)
+    count, size = pages(folder / "ledger.sqlite")
+    for page in range(count // 3, count // 2):
+        overwrite(folder / "ledger.sqlite", page * size, b"\xff" * size)
+    shown = told("show", folder)
+    assert f"{folder.name}  damaged: {folder / 'ledger.sqlite'} is damaged: " in shown
+    assert "nothing else holds what is lost, so that is not taken for granted: `research-agent memory rebuild" in shown
+    resumed = Agent(config(tmp_path)).resume(folder)
+    assert resumed.status == "failed"
+    assert resumed.reason in shown
+
+
+def told(command: str, folder: Path) -> str:
+    done = CliRunner().invoke(app, [command, str(folder)])
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def one_line(text: str) -> bool:

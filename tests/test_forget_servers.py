@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from servers import NO_POSTGRES, PASSWORD, Chroma, Postgres
 from test_damage import config
@@ -174,3 +180,40 @@ def test_a_run_that_is_half_forgotten_says_what_is_gone_and_can_only_be_forgotte
 
 async def lost_in_the_middle(place: Any) -> int:
     raise StoreError(f"PostgreSQL at {place.server.place}: server closed the connection unexpectedly")
+
+
+def holding(chroma: Chroma, *parts: bytes) -> list[str]:
+    return sorted({path.name for path in chroma.folder.rglob("*") if path.is_file() for part in parts if part in path.read_bytes()})
+
+
+def test_what_a_chroma_server_keeps_on_its_disk_is_told_and_goes_as_told(tmp_path: Path) -> None:
+    chroma = Chroma()
+    try:
+        own: dict[str, Any] = {"store": {"vectors": chroma.url}, "memory": {"embedder": "onnx"}}
+        run = Agent(config(tmp_path, **own, limits={"steps": 4})).run()
+        other = Agent(config(tmp_path, **own, question="What did two processes lose in one folder?", limits={"steps": 4})).run()
+        [found, *_] = vectors_of(chroma, run.id)
+        assert "chroma.sqlite3" in holding(chroma, found, run.id.encode())
+        told = forget(run)
+        assert "keeps their bytes on its disk, and no client can have them erased: stop it, run `chroma vacuum --path ITS_FOLDER`" in told
+        assert "chroma.sqlite3" in holding(chroma, found, run.id.encode()), "then it need not be told any more"
+        chroma.kill()
+        program = Path(sys.executable).parent / "chroma"
+        subprocess.run([str(program), "vacuum", "--path", str(chroma.folder), "--force"], check=True, capture_output=True)
+        with closing(sqlite3.connect(chroma.folder / "chroma.sqlite3")) as db:
+            named = {str(id) for (id,) in db.execute("SELECT id FROM segments")}
+        [left] = [path for path in chroma.folder.iterdir() if path.is_dir() and path.name not in named]
+        shutil.rmtree(left)
+        assert holding(chroma, found, run.id.encode()) == []
+        chroma.start()
+        asyncio.run(recalls(other, chroma))
+        assert {*on_chroma(chroma)} == {other.id}
+    finally:
+        chroma.close()
+
+
+def vectors_of(chroma: Chroma, run: str) -> list[bytes]:
+    client = vectors._server(chroma.url)
+    found = client.get_collection(vectors._name(run)).get(include=["embeddings"], limit=5)["embeddings"]
+    vectors._close(client)
+    return [np.asarray(vector, dtype=np.float32)[:32].tobytes() for vector in found]

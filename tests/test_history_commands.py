@@ -188,7 +188,7 @@ def test_a_replay_says_what_is_the_same_and_ends_with_1_where_something_differs(
     calls = run.read()["model_calls"]
     assert (done.code, done.out) == (0, f"replayed {run.id}: {calls} of {calls} prompts are the same, byte for byte\n")
     told = json.loads(command("replay", run.id, "--json").out)
-    assert told == {"id": run.id, "requests": calls, "same": calls, "difference": ""}
+    assert told == {"id": run.id, "requests": calls, "same": calls, "difference": "", "ends": ""}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("research_agent.graphs.prompts.PLANNER", "You plan otherwise.")
         done = command("replay", run.id)
@@ -432,3 +432,14 @@ def test_a_forget_that_was_cut_in_the_folder_is_known_and_ended_by_another(
     assert f"run {run.id} is half forgotten; gone: a part of its folder; " in command("resume", run.id).err
     assert command("forget", run.id, "--yes").code == 0
     assert list((world / "runs").iterdir()) == []
+
+
+def test_resuming_a_complete_run_says_that_nothing_was_left_to_do(world: Path, command: Command) -> None:
+    run = only(world)
+    before = run.read()
+    done = command("resume", run.id)
+    assert done.code == 0
+    assert f"run {run.id} is complete: nothing is left to do but its report's files" in done.err
+    assert {key: run.read()[key] for key in ("steps", "model_calls", "usd")} == {
+        key: before[key] for key in ("steps", "model_calls", "usd")
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -84,6 +85,14 @@ def test_a_run_that_goes_on_tells_its_time_by_now(scene: Scene) -> None:
     assert later["seconds"] > seconds + 0.2
     assert session.wait() == 0
     assert scene.record()["seconds"] == Run(scene.folder).read()["seconds"]
+
+
+def test_the_first_interrupt_says_what_is_waited_for(scene: Scene) -> None:
+    session = scene.life.session()
+    until(lambda: len(scene.life.asked) > 2)
+    session.kill(signal.SIGINT)
+    assert session.wait() == 130
+    assert re.search(r"warning: stopping after (an answer of \S+|\w+\(.*\)); Ctrl-C again stops at once\n", session.said())
 
 
 def test_a_cut_call_is_told_of_by_every_later_session(scene: Scene) -> None:

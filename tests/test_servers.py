@@ -269,6 +269,38 @@ async def test_a_server_that_stays_away_ends_the_run_with_what_it_noted_and_resu
         server.close()
 
 
+LOST = """
+import json, os, signal, sys
+from pathlib import Path
+from research_agent import Agent, Config
+from research_agent.stores import postgres
+
+postgres.WAIT_S = 0.5
+told = json.loads(sys.stdin.read())
+
+def at_the_third_step(event):
+    if event["type"] == "result" and event["step"] == 3:
+        os.kill(told["server"], signal.SIGQUIT)
+
+result = Agent(Config.from_mapping(told["config"], base=Path.cwd())).run(on_event=at_the_third_step)
+print(result.reason)
+"""
+
+
+@needs_postgres
+def test_a_server_that_is_lost_says_nothing_on_stderr_but_in_the_reason(tmp_path: Path) -> None:
+    server = Postgres()
+    try:
+        mapping = config(tmp_path, server.url()).model_dump(mode="json", exclude_none=True)
+        mapping["store"] = {"checkpoints": server.url()}
+        given = json.dumps({"config": mapping, "server": server._process.pid})
+        done = subprocess.run([sys.executable, "-c", LOST], input=given, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert "PostgreSQL at 127.0.0.1" in done.stdout
+        assert done.stderr == ""
+    finally:
+        server.close()
+
+
 @needs_postgres
 async def test_one_run_is_worked_on_from_one_place_only(tmp_path: Path, postgres_server: Postgres) -> None:
     """A copy of its folder has a file lock of its own: the server's lock holds for both."""

@@ -203,6 +203,22 @@ def test_the_time_on_the_screen_is_the_runs_and_never_goes_back() -> None:
     assert view.counts() == "2 steps, 9,500 tokens, $0.25, 44 s"
 
 
+def test_what_is_waited_for_is_the_calls_that_run_a_pause_or_the_model() -> None:
+    view, seen = View(lambda: 0.0), []
+    result = event("result", ok=True, name="scrape", summary="", seconds=0.1, sources=[])
+    for one in [
+        RUN,
+        event("retry", attempt=1, wait_s=5, reason="busy"),
+        event("thought", text="So ", role="investigator"),
+        *(event("call", step=step, name="scrape", args={"url": f"http://x/{step}"}, sub_question="1") for step in (1, 2)),
+        *({**result, "step": step} for step in (1, 2)),
+    ]:
+        view.update(one)
+        seen.append(view.waits_for)
+    calls = ['scrape("http://x/1")', 'scrape("http://x/1") and 1 more', 'scrape("http://x/2")']
+    assert seen == ["an answer of kimi", "a pause of 5 s: busy", "an answer of kimi", *calls, "an answer of kimi"]
+
+
 def test_the_plan_ticks_off() -> None:
     text = "\n".join(drawn(EVENTS[:15]))
     assert "✓ 1. How much is lost?" in text

@@ -24,6 +24,7 @@ from research_agent.commands.options import (
     Set,
     print_json,
     result_json,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def resume(
 
     found = runs.find(id, out)
     said = _answer(answer, plan)
+    if found.status() == "complete":
+        tell(f"run {found.id} is complete: nothing is left to do but its report's files, made anew of what is stored")
     _investigate(config_of(found, model=model, overrides=set_ or ()), as_json, str(found.folder), said)
 
 

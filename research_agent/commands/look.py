@@ -62,12 +62,21 @@ def show(
             from research_agent.history.progress import progress
 
             record |= progress(found)
+        record |= _damage(found, record["status"])
         if as_json:
             print_json(record)
             return
         from research_agent.terminal import show_record
 
         show_record(record)
+
+
+def _damage(found: Run, status: str) -> dict[str, str]:
+    """Of a run that cannot be gone on with as it is: that, and what is to be done first."""
+    from research_agent.history.damaged import LEFT, in_the_way
+
+    reason = in_the_way(found) if status in LEFT else ""
+    return {"status": "damaged", "reason": reason} if reason else {}
 
 
 def _show_step(found: Run, step: int, as_json: bool) -> None:
@@ -170,3 +179,6 @@ def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes",
         typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
     removed = asyncio.run(forget(found))
     typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
+    for item in removed:
+        if item.still:
+            typer.echo(f"{item}: {item.still}")

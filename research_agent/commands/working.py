@@ -8,7 +8,7 @@ from typing import Any
 
 from langgraph.runtime import RunControl
 
-from research_agent.agent import Agent, OnEvent
+from research_agent.agent import Agent
 from research_agent.config import Config
 from research_agent.ending import Result
 from research_agent.terminal import Terminal
@@ -29,7 +29,7 @@ def investigate(
 
 
 async def _work(
-    config: Config, resumed: str | None, answer: dict[str, Any] | None, on_event: OnEvent, *, rewrite: bool = False
+    config: Config, resumed: str | None, answer: dict[str, Any] | None, terminal: Terminal, *, rewrite: bool = False
 ) -> tuple[Result, bool]:
     """The first Ctrl-C stops after the running step, the second at once; both can be resumed."""
     control, agent, signals = RunControl(), Agent(config), 0
@@ -39,7 +39,7 @@ async def _work(
         nonlocal signals
         signals += 1
         if signals == 1:
-            on_event({"type": "warning", "text": "stopping after this step; Ctrl-C again stops at once"})
+            terminal({"type": "warning", "text": f"stopping after {terminal.waits_for}; Ctrl-C again stops at once"})
             control.request_drain("interrupted")
         elif task:
             task.cancel()
@@ -49,11 +49,11 @@ async def _work(
         loop.add_signal_handler(name, interrupted)
     try:
         if resumed and rewrite:
-            result = await agent.arewrite(resumed, on_event=on_event, control=control)
+            result = await agent.arewrite(resumed, on_event=terminal, control=control)
         elif resumed:
-            result = await agent.aresume(resumed, answer=answer, on_event=on_event, control=control)
+            result = await agent.aresume(resumed, answer=answer, on_event=terminal, control=control)
         else:
-            result = await agent.arun(on_event=on_event, control=control)
+            result = await agent.arun(on_event=terminal, control=control)
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from research_agent.history.damaged import LEFT, seen_at_once
 from research_agent.history.progress import progress
 from research_agent.runs import RECORD, Run, RunError
 from research_agent.stores.record import HALF_FORGOTTEN
@@ -60,6 +61,8 @@ def _row(folder: Path) -> Row:
         status = _status(run, record)
         if status in ("running", "interrupted"):
             record = {**record, **progress(run)}
+        if status in LEFT and (damage := seen_at_once(run)):
+            status, record = "damaged", {**record, "reason": damage}
         parent = record.get("parent")
         return Row(
             id=run.id,

@@ -27,10 +27,18 @@ if TYPE_CHECKING:
     from research_agent.runs import Run
 
 
+_ON_DISK = (
+    "a Chroma server gives them to nobody any more, but keeps their bytes on its disk, and no client can have them erased: stop it, run "
+    "`chroma vacuum --path ITS_FOLDER`, and remove the folders in there that its database's table `segments` does not name"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Removed:
     what: str
     where: str
+    still: str = ""
+    """What is left of it where no client reaches, and who can remove that; empty if nothing is."""
 
     def __str__(self) -> str:
         return f"{self.what} {self.where}"
@@ -40,6 +48,8 @@ class Removed:
 class _Server:
     url: str
     holds: str
+    still: str
+    """Of what was removed, on its disk."""
     check: Callable[[], Awaitable[None]]
     remove: Callable[[], Awaitable[int]]
     """How many they were; it has looked whether they are gone."""
@@ -65,11 +75,11 @@ def _servers(run: Run, record: dict[str, Any]) -> list[_Server]:
 
     def chroma(url: str) -> _Server:
         check, remove = partial(asyncio.to_thread, vectors.check, url), partial(asyncio.to_thread, vectors.forget, url, run.id)
-        return _Server(url, "vectors", check, remove)
+        return _Server(url, "vectors", _ON_DISK, check, remove)
 
     def postgres(url: str) -> _Server:
         place = checkpoints.Place(run.checkpoints, run.id, PostgresUrl.parse(url), password)
-        return _Server(url, "rows of checkpoints", partial(checkpoints.check, place), partial(checkpoints.forget, place))
+        return _Server(url, "rows of checkpoints", "", partial(checkpoints.check, place), partial(checkpoints.forget, place))
 
     return [*map(chroma, urls["vectors"]), *map(postgres, urls["checkpoints"])]
 
@@ -86,7 +96,8 @@ async def _from_servers(run: Run, servers: list[_Server], gone: dict[str, int]) 
     """`gone`: how much of each went at an earlier attempt."""
 
     def removed() -> list[Removed]:
-        return [Removed(f"{gone[server.url]} {server.holds}", f"on {server.url}") for server in servers if server.url in gone]
+        known = [(gone[server.url], server) for server in servers if server.url in gone]
+        return [Removed(f"{count} {server.holds}", f"on {server.url}", server.still if count else "") for count, server in known]
 
     for server in servers:
         _mark(run, gone, removed())

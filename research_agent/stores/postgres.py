@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -187,8 +188,26 @@ async def opened(
 
     `name`: what a command finds the run by.
     """
+    with _heard_here():
+        async with _opened(server, run, warn, name or run, WAIT_S if wait_s is None else wait_s) as saver:
+            yield saver
+
+
+@contextmanager
+def _heard_here() -> Iterator[None]:
+    """What psycopg logs of a connection that broke, which is told here, does not come out on stderr where nobody asked for logs."""
+    handler, logger = logging.NullHandler(), logging.getLogger("psycopg")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@asynccontextmanager
+async def _opened(server: Server, run: str, warn: Callable[[str], None], name: str, wait_s: float) -> AsyncIterator[PostgresCheckpoints]:
     connection = await _locked(server, run)
-    saver = PostgresCheckpoints(server, run, connection, warn, WAIT_S if wait_s is None else wait_s, name or run)
+    saver = PostgresCheckpoints(server, run, connection, warn, wait_s, name)
     try:
         await _tables(saver, server, connection)
         yield saver

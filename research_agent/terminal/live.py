@@ -48,6 +48,12 @@ class Terminal:
         """Somebody is there to be asked."""
         return self._is_live and sys.stdin is not None and sys.stdin.isatty()
 
+    @property
+    def waits_for(self) -> str:
+        """What the run waits for just now."""
+        with self._lock:
+            return self._view.waits_for
+
     def __enter__(self) -> Self:
         return self
 

@@ -137,6 +137,15 @@ class View:
             if text not in self.found:
                 self.found.append(text)
 
+    @property
+    def waits_for(self) -> str:
+        """What runs just now."""
+        if calls := [step.text for step in self.steps if step.ok is None]:
+            return f"{calls[0]}{f' and {len(calls) - 1} more' if calls[1:] else ''}"
+        if self.activity.startswith("waiting "):
+            return f"a pause of {self.activity.removeprefix('waiting ')}"
+        return f"an answer of {self.model}"
+
     def counts(self) -> str:
         """As the end will tell them: none goes back. Empty until they are known."""
         if self.started is None:
