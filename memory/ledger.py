@@ -61,7 +61,8 @@ class Ledger:
     def _reindex(self) -> None:
         """All of it; a segment whose text is lost is none."""
         self._db.execute("DELETE FROM segments WHERE body NOT IN (SELECT hash FROM bodies)")
-        for (seq,) in self._all("SELECT seq FROM segments ORDER BY seq"):
+        for seq, title in self._all("SELECT seq, title FROM segments ORDER BY seq"):
+            self._db.execute("UPDATE segments SET title_key = ? WHERE seq = ?", (title_key(title), seq))
             self._index(seq, self.at([seq])[seq])
 
     # -- writing

@@ -1,7 +1,8 @@
 """The ledger's tables, and the way from an older version of them to this one.
 
 1  two shapes under one number: the first had no `names`, and other indexes and weights of words
-2  this one
+2  words as SQLite cuts them: no word inside a run of letters without spaces, none by its letters without their accents
+3  this one
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from .bodies import spoilt, true
 from .database import Connection, Layout, run
 
-VERSION = 2
+VERSION = 3
 _TRUTH = """
 CREATE TABLE bodies (hash TEXT PRIMARY KEY, packed INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE segments (
@@ -45,16 +46,14 @@ def create(db: Connection) -> None:
 
 
 def upgrade(db: Connection, version: int) -> bool:
-    """An older ledger's tables as they are now, in the transaction that is open; True if its texts must be indexed again."""
-    shaped = is_shaped(db)  # whatever number it has
-    if not shaped:
-        for name in ("segments_order", "segments_url", "segments_args", "segments_title", "segments_body"):
-            db.execute(f"DROP INDEX IF EXISTS {name}")
-        for name in ("names", "words", "chunks"):
-            db.execute(f"DROP TABLE IF EXISTS {name}")
-        run(db, _INDEXES)
+    """An older ledger's tables as they are now, in the transaction that is open; its texts must be indexed again."""
+    for name in ("segments_order", "segments_url", "segments_args", "segments_title", "segments_body"):
+        db.execute(f"DROP INDEX IF EXISTS {name}")
+    for name in ("names", "words", "chunks"):
+        db.execute(f"DROP TABLE IF EXISTS {name}")
+    run(db, _INDEXES)
     db.execute(f"PRAGMA user_version = {VERSION}")
-    return not shaped
+    return True
 
 
 def is_shaped(db: Connection) -> bool:

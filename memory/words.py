@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from sys import intern
+from unicodedata import normalize
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _NAME = re.compile(r"[A-Z0-9][\w'’.&-]*(?:[ -](?:(?:of|the|de|la|von|van|and|for|in|on|du|der|al|y|&) ){0,2}[A-Z0-9][\w'’.&-]*)*")
@@ -17,6 +18,11 @@ _UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
 _RUN = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _BETWEEN = re.compile(f"(?<=[{_UNSPACED}])(?=[^\\W_])|(?<=[^\\W_])(?=[{_UNSPACED}])")
 _MARK = "\ufffe"  # is no character: no text has it, and no index takes it for a letter
+
+_ACCENTED = re.compile("([A-Za-z])[\u0300-\u036f]+")
+_LETTERS = str.maketrans(
+    {"’": "'", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"}
+)
 
 _TITLE_WORDS = 8
 
@@ -83,10 +89,18 @@ def raw_words(text: str) -> tuple[str, ...]:
     """Every word of a text, lower-case and without a possessive, in order. One recall asks several times for the same text's, and so does
     the next: each word is kept once, 1 kB a text.
     """
-    found = _WORD.findall(text.lower().replace("’", "'"))
-    if not text.isascii() and _UNSPACED_LETTER.search(text):
+    plain = unaccented(text).lower()
+    found = _WORD.findall(plain)
+    if not plain.isascii() and _UNSPACED_LETTER.search(plain):
         found = [part for word in found for part in _parts(word)]
-    return tuple(intern(word.removesuffix("'s")) for word in found) if "'" in text or "’" in text else tuple(map(intern, found))
+    return tuple(intern(word.removesuffix("'s")) for word in found) if "'" in plain else tuple(map(intern, found))
+
+
+def unaccented(text: str) -> str:
+    """As it is typed where a keyboard has no accents, with letters and digits of one width: `Gabriel Garcia Marquez`, `Lodz`, `1958`."""
+    if text.isascii():
+        return text
+    return normalize("NFC", _ACCENTED.sub(r"\1", normalize("NFKD", text))).translate(_LETTERS)
 
 
 def _parts(word: str) -> Iterator[str]:
@@ -99,12 +113,25 @@ def _parts(word: str) -> Iterator[str]:
 
 
 def marked(text: str) -> str:
-    """A text for a word index: with a mark between the letters of scripts that put no space between words, each is a word to it."""
-    return _BETWEEN.sub(_MARK, text) if not text.isascii() and _UNSPACED_LETTER.search(text) else text
+    """A text for a word index: with a mark between the letters of scripts that put no space between words, each is a word to it.
+
+    After two marks stand the words that it would not find by what `unaccented` makes of them: it takes accents from letters only.
+    """
+    if text.isascii():
+        return text
+    text = text.replace(_MARK, "")
+    more = [plain for word in _WORD.findall(text.lower()) if not word.isascii() for plain in _otherwise(word)]
+    return _BETWEEN.sub(_MARK, text) + (f"{_MARK}{_MARK}{' '.join(more)}" if more else "")
+
+
+def _otherwise(word: str) -> Iterator[str]:
+    for part in _RUN.findall(word):
+        if (plain := unaccented(part)) != normalize("NFC", _ACCENTED.sub(r"\1", normalize("NFD", part))):
+            yield plain
 
 
 def unmarked(text: str) -> str:
-    return text.replace(_MARK, "")
+    return text if text.isascii() else text.partition(_MARK + _MARK)[0].replace(_MARK, "")
 
 
 def counted(words: Iterable[str], stems: Collection[str]) -> dict[str, int]:
@@ -122,13 +149,13 @@ def terms(query: str) -> list[str]:
 
 def names(text: str) -> frozenset[str]:
     """Keys of the names in a text: runs of capitalised words and numbers, with the small words that join them. No sentence is parsed."""
-    keys = {title_key(match) for match in _NAME.findall(text)}
+    keys = {title_key(match) for match in _NAME.findall(unaccented(text))}
     return frozenset(key for key in keys if len(key) > 2 and key not in STOP and not key.isdigit())
 
 
 def mentions(text: str) -> frozenset[str]:
     """Keys of whatever title a text may mention: each run of words that begins and ends with a capital or a digit."""
-    found = _WORD.findall(text.replace("’", "'"))
+    found = _WORD.findall(unaccented(text))
     lower = [word.lower().removesuffix("'s") for word in found]
     starts = [not word[0].islower() for word in found]
     keys = set()

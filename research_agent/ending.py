@@ -143,8 +143,8 @@ class Ending:
         calls = [call for call in state.get("calls") or () if call["step"] > self._steps_before]
         if all(call["id"] in results for call in calls):
             return 0
-        told = {(event["id"], event["step"]) for event in events(self._run.events) if event["type"] == "result"}
-        made = {call["step"] for call in calls if call["id"] in results or (call["id"], call["step"]) in told}
+        told = {(event.get("id"), event["step"]) for event in events(self._run.events) if event["type"] == "result"}
+        made = {call["step"] for call in calls if call["id"] in results or told & {(call["id"], call["step"]), (None, call["step"])}}
         return len({call["step"] for call in calls} - made)
 
     def _reason(self, error: Exception) -> str:

@@ -1,8 +1,10 @@
-"""Scripts that put no space between words are found by their words too, without an embedder."""
+"""Words that an index of words does not find by itself: inside a run of letters, and with or without their accents."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 
@@ -68,3 +70,30 @@ async def test_letters_of_all_scripts_beside_each_other_are_read_back_as_they_we
 
 def test_a_run_of_a_million_letters_is_cut_soon() -> None:
     assert best_passages("東" * 1_000_000, "京都", 100).left_out_tokens > 500_000
+
+
+ACCENTED = [
+    ("jose garcia zurich", "José García founded the museum in Zürich."),
+    ("Dvořák", "Antonín Dvořák wrote a symphony."),
+    ("Beyonce", "Beyoncé sang in 2016."),
+    ("strassenbahnen", "Die Straßenbahnen fahren in Łódź."),
+    ("Lodz", "Die Straßenbahnen fahren in Łódź."),
+    ("Łódź", "Die Straßenbahnen fahren in Łódź."),
+    ("1958", "昭和３３年（１９５８年）に開業した。"),
+    ("трамвай", "Трамвай прибывает в шесть."),
+]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize(("question", "text"), ACCENTED)
+async def test_a_name_is_found_with_its_accents_and_without(tmp_path: Path, question: str, text: str, form: Literal["NFC", "NFD"]) -> None:
+    texts = [*dict.fromkeys(said for _, said in ACCENTED), "Jose Smith bakes.", *(f"Page {n}: Garcia." for n in range(20))]
+    archive = Archive.open(tmp_path, run="r")
+    await archive.archive(
+        [Segment(run="r", step=step, kind="observation", text=said, trust="untrusted") for step, said in enumerate(texts)]
+    )
+    found = await archive.recall(normalize(form, question), budget_tokens=2000)
+    await archive.close()
+    best = max(found, key=lambda passage: passage.score)
+    assert best.text == text
+    assert best.score > 0.5
