@@ -54,6 +54,7 @@ from .conversation import (
     segments,
 )
 from .investigate import OVERFLOWS
+from .overflow import is_overflow, window_told
 from .ports import Model, ModelCallError, Prices
 from .sync_edge import now
 from .threads import Memories, Memory, recall_of, standing, thread_id
@@ -145,7 +146,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         while True:
             try:
                 response = handler(turn.request)
-            except (ModelCallError, ContextOverflowError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever the model's client raises: what is no overflow is raised again
                 turn = now(self._after_overflow(turn, error))
                 continue
             return now(self._done(turn, response))
@@ -157,7 +158,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         while True:
             try:
                 response = await handler(turn.request)
-            except (ModelCallError, ContextOverflowError) as error:
+            except Exception as error:  # noqa: BLE001
                 turn = await self._after_overflow(turn, error)
                 continue
             return await self._done(turn, response)
@@ -222,9 +223,9 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
 
     async def _after_overflow(self, turn: _Turn, error: Exception) -> _Turn:
         """The window as the host's refusal taught it, and a prompt that fits it. Raises what is no overflow, and one too many."""
-        if (isinstance(error, ModelCallError) and error.kind != "overflow") or turn.overflows >= OVERFLOWS:
+        if not _is_overflow(error) or turn.overflows >= OVERFLOWS:
             raise error
-        told = error.window_tokens if isinstance(error, ModelCallError) else None
+        told = error.window_tokens if isinstance(error, ModelCallError) else window_told(str(error))
         known = min(turn.measured["window"] or turn.estimate, turn.estimate)
         turn = replace(turn.learned({**turn.measured, "window": told or int(known * 0.9)}), overflows=turn.overflows + 1)
         marks = self._marks(turn)
@@ -336,6 +337,14 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self.close)
+
+
+def _is_overflow(error: Exception) -> bool:
+    """As our own chat models say it, as LangChain does, or in a host's own words: its client raises what it likes."""
+    if isinstance(error, ModelCallError):
+        return error.kind == "overflow"
+    status = getattr(error, "status_code", None)
+    return isinstance(error, ContextOverflowError) or (isinstance(status, int) and is_overflow(status, str(error)))
 
 
 def _time() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import runpy
 import subprocess
@@ -208,9 +209,23 @@ async def test_threads_have_memories_of_their_own_and_an_archive_given_is_shared
     await archive.close()
 
 
+class Refused(Exception):
+    """As the SDKs of OpenAI and Anthropic raise it."""
+
+    def __init__(self, message: str, status_code: int) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
 @pytest.mark.parametrize(
     "error",
-    [ModelCallError("too long", "overflow", window_tokens=9_000), ModelCallError("too long", "overflow"), ContextOverflowError("x")],
+    [
+        ModelCallError("too long", "overflow", window_tokens=9_000),
+        ModelCallError("too long", "overflow"),
+        ContextOverflowError("x"),
+        Refused("Error code: 400 - This model's maximum context length is 9000 tokens. Your messages resulted in 10000 tokens.", 400),
+        Refused("Error code: 400 - Prompt exceeds max length", 400),
+    ],
 )
 async def test_an_overflow_teaches_the_window(tmp_path: Path, error: Exception) -> None:
     def reply(messages: list[BaseMessage], kwargs: dict[str, Any]) -> AIMessage:
@@ -226,13 +241,24 @@ async def test_an_overflow_teaches_the_window(tmp_path: Path, error: Exception) 
     await middleware.aclose()
 
 
-async def test_another_failure_of_the_model_is_the_applications(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelCallError("the key was refused", "auth"),
+        Refused("the key was refused", 401),
+        Refused("the key was refused: Token limit exceeded: 20000 tokens per minute", 400),
+        ValueError("the key was refused in a context window"),
+    ],
+)
+async def test_another_failure_of_the_model_is_the_applications(tmp_path: Path, error: Exception) -> None:
     def reply(messages: list[BaseMessage], kwargs: dict[str, Any]) -> AIMessage:
-        raise ModelCallError("the key was refused", "auth")
+        raise error
 
     agent, middleware = agent_of(tmp_path, ScriptedModel(script=reply))
-    with pytest.raises(ModelCallError, match="key was refused"):
+    with pytest.raises(type(error), match="key was refused"):
         await agent.ainvoke(ASKED)
+    with pytest.raises(type(error), match="key was refused"):
+        await asyncio.to_thread(agent.invoke, ASKED)
     await middleware.aclose()
 
 

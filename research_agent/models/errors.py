@@ -11,24 +11,18 @@ from email.utils import parsedate_to_datetime
 from socket import gaierror
 from typing import Any
 
+from research_agent.graphs.overflow import is_overflow, window_told
 from research_agent.graphs.ports import ModelCallError, ModelErrorKind
 
 MAX_REASON_CHARS = 300
 
-# In the order they are tried: a quota error also says 429, an overflow also says 400.
+# In the order they are tried: a quota error also says 429.
 _WORDINGS: dict[ModelErrorKind, tuple[str, ...]] = {
     "quota": (
         "exceeded_current_quota|insufficient_quota|insufficient_user_quota|exceeded your current quota|quota exhausted",
         "insufficient[ _]balance|insufficient[ _]credits?|credit balance is too low|billing_not_active",
         "account .{0,40}(suspended|in arrears)|billing[ _]hard[ _]limit|key limit exceeded|access_terminated",
         "usage limits?.{0,20}(billing|access|regain)|specified api usage limit|额度|余额不足|欠费",
-    ),
-    "overflow": (
-        "context_length_exceeded|exceeded model token limit|maximum context length|context window|context[ _]size|context length",
-        "(prompt|input) is too long|input token count.{0,40}exceeds|input tokens exceed|maximum (prompt|model) length|context limit",
-        "reduce the length of the (messages|prompt|input)|max_model_len|longer than the (model's )?context|request_too_large",
-        "exceeds? the (model's )?max(imum)? (input|sequence|token)|token length too long|range of input length",
-        "more than max tokens allowed|`?max_new_tokens`? must be <=",
     ),
     "overloaded": (r"engine_overloaded|\boverloaded|insufficient_system_resource|at capacity|server is busy",),
     "content_filter": (
@@ -39,19 +33,10 @@ _WORDINGS: dict[ModelErrorKind, tuple[str, ...]] = {
     "rate_limit": ("rate_limit|rate limit|too many requests|max (organization )?(concurrency|rpm|tpm|tpd)",),
 }
 _KINDS = {kind: re.compile("|".join(wordings), re.IGNORECASE) for kind, wordings in _WORDINGS.items()}
-_RATE_WORDS = re.compile(r"per (minute|day|second)|\b[rt]p[md]\b|rate_limit|rate limit", re.IGNORECASE)
 _NOBODY = re.compile(r"connection refused|all connection attempts failed|name or service not known|name resolution", re.IGNORECASE)
 _WAIT = re.compile(r"(?:try again|retry)\s+(?:after|in)\s+((?:\d+(?:\.\d+)?\s*(?:ms|hours?|h|min\w*|m|s\w*)?\s*)+)", re.IGNORECASE)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)?", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_WINDOW = (
-    re.compile(r"token limit:?\s*(\d{4,})", re.IGNORECASE),
-    re.compile(r"maximum (?:context|prompt) length (?:is|of)\s*(\d{4,})", re.IGNORECASE),
-    re.compile(r"context (?:window|length|size)[^.\d]{0,40}?\(?(\d{4,})", re.IGNORECASE),
-    re.compile(r"(?:>|must be <=)\s*(\d{4,})", re.IGNORECASE),
-    re.compile(r"(?:max_model_len|maximum model length)[^\d]{0,12}(\d{4,})", re.IGNORECASE),
-    re.compile(r"limit (?:of|is) (\d{4,})|tokens allowed \((\d{4,})\)|input length should be \[\d+, ?(\d{4,})\]", re.IGNORECASE),
-)
 
 
 def from_exception(error: Exception, *, host: str, secrets: Sequence[str] = ()) -> ModelCallError:
@@ -88,7 +73,7 @@ def from_answer(
     kind = _kind(status, text)
     reason = _line(f"{host}: {shown}: {message or type_ or 'no reason given'}", secrets)
     wait = _retry_after_s(headers or {}, message) if kind in ("rate_limit", "overloaded", "network") else None
-    return ModelCallError(reason, kind, retry_after_s=wait, window_tokens=_window(message) if kind == "overflow" else None)
+    return ModelCallError(reason, kind, retry_after_s=wait, window_tokens=window_told(message) if kind == "overflow" else None)
 
 
 def _status(body: str) -> int:
@@ -100,8 +85,12 @@ def _status(body: str) -> int:
 def _kind(status: int, text: str) -> ModelErrorKind:
     if status == 402:
         return "quota"
+    if _KINDS["quota"].search(text):
+        return "quota"
+    if is_overflow(status, text):
+        return "overflow"
     for kind, pattern in _KINDS.items():
-        if pattern.search(text) and not (kind == "overflow" and (status == 429 or _RATE_WORDS.search(text))):
+        if pattern.search(text):
             return kind
     if status in (401, 403):
         return "auth"
@@ -162,11 +151,6 @@ def _until(date: str) -> float | None:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _window(message: str) -> int | None:
-    plain = re.sub(r"(?<=\d),(?=\d{3})", "", message)
-    return next((int(found[found.lastindex or 1]) for pattern in _WINDOW if (found := pattern.search(plain))), None)
 
 
 def _line(text: str, secrets: Sequence[str]) -> str:
