@@ -27,10 +27,11 @@ from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
-from research_agent.history.lost import lost_of
+from research_agent.history.lost import Lost, lost_of
 from research_agent.history.recorder import opened_recorder
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive
+from research_agent.memory.archive import Stats
 from research_agent.memory.embedders import Choice
 from research_agent.models.load import load_roles
 from research_agent.redact import Redactor
@@ -115,18 +116,8 @@ class Session:
             thread = thread_of(self._run.id)
             context = self._context(memories, tools)
             at, before, again = await self._found(graph, thread, context, rewrite)
-            if lost := await lost_of(checkpointer, thread, archive):
-                self._refuse_older(archive, before)
-                told = "the turns that they stood in are left out of what is sent"
-                self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
-                before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
-            if (held := archive.last_step()) > before.get("step", 0):
-                again["held"] = held
-            if resumed and not before and held:
-                self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
-                again["spent"] = {"usage": self._told_usage()}
-            spent: ResearchState = again.get("spent", {})
-            start: Any = Command(resume=answer) if answer is not None else None if before else {"question": self._config.question, **spent}
+            lost = await lost_of(checkpointer, thread, archive)
+            before, again = self._lacking(archive, lost, before, again, resumed)
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             if recorder.mended:
                 self._teller.warn(recorder.mended)
@@ -136,12 +127,12 @@ class Session:
                 await lost.leave_out(checkpointer)
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
+            spent: ResearchState = again.get("spent", {})
             self._state, self._teller.plan = before, before.get("plan", [])
             if resumed:
-                so_far = self._ending.counts({**spent, **before})
-                self._teller.show({"type": "so_far", "step": self._steps_before + so_far["steps"], **so_far})
-                if before.get("plan"):
-                    self._teller.show({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
+                self._show_so_far({**spent, **before})
+            question = {"question": self._config.question, **spent}
+            start: Any = Command(resume=answer) if answer is not None else None if before else question
             try:
                 drained = await self._drive(graph, start, thread, context)
             except BaseException as error:
@@ -157,12 +148,36 @@ class Session:
             if rewrite and not values.get("report"):
                 return await self._not_rewritten(graph, thread, archive, context, before, state)
             await archive.flush()
-            index = archive.stats()
-            if index.mended:
-                self._teller.warn(index.mended)
-            if index.failure:
-                self._teller.warn(f"recall went by words only: {index.failure}; what lacks is made up for when the run is resumed")
+            self._tell_of(archive.stats())
             return self._ending.finish(values, archive, drained=drained)
+
+    def _lacking(
+        self, archive: Archive, lost: Lost | None, before: ResearchState, again: dict[str, Any], resumed: bool
+    ) -> tuple[ResearchState, dict[str, Any]]:
+        """The state, and what of it is other, where the ledger or the checkpoints lost something. Raises RunError."""
+        if lost:
+            self._refuse_older(archive, before)
+            told = "the turns that they stood in are left out of what is sent"
+            self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
+            before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
+        if (held := archive.last_step()) > before.get("step", 0):
+            again = {**again, "held": held}
+        if resumed and not before and held:
+            self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
+            again = {**again, "spent": {"usage": self._told_usage()}}
+        return before, again
+
+    def _show_so_far(self, before: ResearchState) -> None:
+        so_far = self._ending.counts(before)
+        self._teller.show({"type": "so_far", "step": self._steps_before + so_far["steps"], **so_far})
+        if before.get("plan"):
+            self._teller.show({"type": "plan", "brief": before.get("brief", ""), "plan": before["plan"]})
+
+    def _tell_of(self, index: Stats) -> None:
+        if index.mended:
+            self._teller.warn(index.mended)
+        if index.failure:
+            self._teller.warn(f"recall went by words only: {index.failure}; what lacks is made up for when the run is resumed")
 
     async def _found(
         self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool

@@ -69,7 +69,7 @@ def spoil(path: Path, table: str) -> None:
 async def test_a_ledger_of_the_first_version_is_upgraded_and_nothing_is_lost(tmp_path: Path) -> None:
     """The file was written by the code as it was then (75f25ba)."""
     shutil.copy(DATA / "ledger-v1.sqlite", tmp_path / "ledger.sqlite")
-    with pytest.raises(ArchiveError, match="has schema 1, this version of research-agent reads 2: `research-agent memory rebuild"):
+    with pytest.raises(ArchiveError, match="has schema 1, this version of research-agent reads 3: `research-agent memory rebuild"):
         Archive.open(tmp_path, run="r", read_only=True)
     archive = Archive.open(tmp_path, run="r")
     assert [segment.step for segment in archive.segments()] == list(range(6))
@@ -77,7 +77,7 @@ async def test_a_ledger_of_the_first_version_is_upgraded_and_nothing_is_lost(tmp
     await archive.archive([page(9, "One more, by Elza Marrow.")])
     await archive.close()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
-        assert db.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 3
         assert db.execute("SELECT count(*) FROM names").fetchone()[0] > 0
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
@@ -86,7 +86,7 @@ async def test_a_newer_ledger_is_refused_in_one_line_that_names_both_versions(tm
     await Archive.open(tmp_path, run="r").close()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
         db.execute("PRAGMA user_version = 7")
-    with pytest.raises(ArchiveError, match="has schema 7, written by a newer research-agent; this one reads up to 2: update it"):
+    with pytest.raises(ArchiveError, match="has schema 7, written by a newer research-agent; this one reads up to 3: update it"):
         Archive.open(tmp_path, run="r")
 
 
@@ -152,7 +152,10 @@ async def test_of_a_damaged_ledger_what_can_be_read_is_kept_when_that_is_asked_f
     with path.open("r+b") as file:
         file.seek(at)
         file.write(b"\xff" * size)
-    with pytest.raises(ArchiveError, match=r"is damaged: \d+ of its \d+ rows are lost; `research-agent memory rebuild .*` keeps what"):
+    with pytest.raises(
+        ArchiveError,
+        match=r"is damaged: \d+ of its \d+ rows are lost; nothing else holds .*: `research-agent memory rebuild .*` keeps what",
+    ):
         Archive.open(tmp_path, run="r")
     archive = Archive.open(tmp_path, run="r", accept_loss=True)
     assert "rows are lost; the damaged one is" in archive.mended
@@ -273,10 +276,12 @@ async def test_a_disk_too_small_to_open_a_database_on_is_called_full(tmp_path: P
 
 async def test_a_folder_closed_in_the_middle_is_named_and_what_was_done_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a plain user meets it: what is open can be written still, and nothing new can be made."""
-    told: dict[str, Any] = {}
+    told, made = dict[str, Any](), 0
     with monkeypatch.context() as closed:
 
         def closes(event: Any) -> None:
+            nonlocal made
+            made += event["type"] == "result"
             told[event["type"]] = event
             if event["type"] == "review":
                 closed.setattr("tempfile.mkstemp", denied)
@@ -285,7 +290,7 @@ async def test_a_folder_closed_in_the_middle_is_named_and_what_was_done_is_count
         result = await Agent(config(tmp_path)).arun(on_event=closes)
     assert result.status == "failed"
     assert result.reason.startswith(f"{result.folder}: it cannot be written: make it writable (Permission denied), then `research-agent")
-    assert told["end"]["steps"] == told["result"]["step"] > 0
+    assert told["end"]["steps"] == made > 0
     assert "how it ended cannot be recorded (Permission denied)" in told["warning"]["text"]
     [row] = rows(tmp_path / "runs")
     assert (row.status, row.steps, row.reason) == ("interrupted", told["end"]["steps"], result.reason)
