@@ -129,8 +129,14 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
         embedder: Embedder | None = None,
         redact: Callable[[str], str] | None = None,
     ) -> None:
-        """`redact` cuts secrets out of what is archived and shown. Raises ArchiveInUse where another process has the memory open."""
+        """`redact` cuts secrets out of what is archived and shown.
+
+        Raises ArchiveInUse where another process has the memory open, ValueError for a window that its output fills.
+        """
         super().__init__()
+        if max_output_tokens <= 0 or (window_tokens is not None and window_tokens <= max_output_tokens):
+            given = f"window_tokens={window_tokens}, max_output_tokens={max_output_tokens}"
+            raise ValueError(f"{given}: allowed are an output of more than 0 tokens, and a window of more than its output, for the prompt")
         self._window_tokens, self._max_output_tokens, self._prices = window_tokens, max_output_tokens, prices or Prices()
         self._clip_tokens = clip_tokens
         self._redact = redact or _as_it_is

@@ -274,3 +274,10 @@ async def test_an_address_that_cannot_be_taken_apart_is_not_kept(tmp_path: Path,
     assert read.url == kept
     assert await archive.recall("piers in wiki.example", budget_tokens=500, kinds=("observation",))
     await middleware.aclose()
+
+
+@pytest.mark.parametrize(("window", "output"), [(0, 100), (-5, 100), (8_000, 8_000), (None, 0)])
+def test_a_window_that_its_output_fills_is_refused_at_once(tmp_path: Path, window: int | None, output: int) -> None:
+    with pytest.raises(ValueError, match=rf"window_tokens={window}, max_output_tokens={output}: allowed are"):
+        TraceMemoryMiddleware(tmp_path, window_tokens=window, max_output_tokens=output)
+    assert list(tmp_path.iterdir()) == []
