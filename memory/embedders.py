@@ -277,6 +277,8 @@ class OpenAIEmbeddings:
                     break
             except httpx.TransportError as error:
                 reason = f"{type(error).__name__} {error}".strip()
+                if isinstance(error, httpx.ReadTimeout):  # it was waited for long enough
+                    break
             except (ValueError, KeyError, TypeError) as error:
                 raise EmbeddingFailed(f"{self.identity}: {self._url} answers in another form ({error!r})") from error
         raise EmbeddingFailed(f"{self.identity}: {self._url} does not answer: {reason}")
