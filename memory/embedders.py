@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+_OPENAI = "https://api.openai.com/v1"
 _PROBE_TIMEOUT_S = 3.0
 _REQUEST_TIMEOUT_S = 30.0
 _REQUEST_TEXTS = 64
@@ -229,12 +230,14 @@ class OpenAIEmbeddings:
     def __init__(self, model: str, base_url: str, api_key: str) -> None:
         self._model = model
         self._url = f"{base_url.rstrip('/')}/embeddings"
+        self._at = "" if self._url == f"{_OPENAI}/embeddings" else f"@{_bare(base_url)}"
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._dimensions = 0
 
     @property
     def identity(self) -> str:
-        return f"openai:{self._model}"
+        """With the address: the same name may be another model elsewhere."""
+        return f"openai:{self._model}{self._at}"
 
     @property
     def dimensions(self) -> int:
@@ -250,9 +253,7 @@ class OpenAIEmbeddings:
         if len(sizes) != 1 or (self._dimensions and sizes != {self._dimensions}):
             expected = f"{self._dimensions}" if self._dimensions else "one number"
             got = " and ".join(map(str, sorted(sizes)))
-            raise EmbeddingFailed(
-                f"{self.identity}: {self._url} gives vectors of {got} dimensions, not of {expected}: is it another model?"
-            )
+            raise EmbeddingFailed(f"{self.identity} gives vectors of {got} dimensions, not of {expected}: is it another model?")
         [self._dimensions] = sizes
         return unit(rows)
 
@@ -280,8 +281,14 @@ class OpenAIEmbeddings:
                 if isinstance(error, httpx.ReadTimeout):  # it was waited for long enough
                     break
             except (ValueError, KeyError, TypeError) as error:
-                raise EmbeddingFailed(f"{self.identity}: {self._url} answers in another form ({error!r})") from error
-        raise EmbeddingFailed(f"{self.identity}: {self._url} does not answer: {reason}")
+                raise EmbeddingFailed(f"{self.identity} answers in another form ({error!r})") from error
+        raise EmbeddingFailed(f"{self.identity} does not answer: {reason}")
+
+
+def _bare(url: str) -> str:
+    """A URL without what may be secret in it: a user, a password, a query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}".rstrip("/")
 
 
 def _numbers(values: Any) -> list[float]:
@@ -320,7 +327,7 @@ def _onnx(name: str, api_key: str) -> Embedder:
 
 def _openai(name: str, api_key: str) -> Embedder:
     model, _, base_url = name.partition("@")
-    return OpenAIEmbeddings(model, base_url or "https://api.openai.com/v1", api_key)
+    return OpenAIEmbeddings(model, base_url or _OPENAI, api_key)
 
 
 _FACTORIES: dict[str, Callable[[str, str], Embedder]] = {
