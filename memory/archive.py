@@ -120,7 +120,14 @@ class Archive:
         if not (segments or bodies):
             return
         await asyncio.to_thread(self._ledger.add, segments, bodies)
-        if self._indexer and segments:
+        if segments:
+            self._wake()
+
+    def _wake(self) -> None:
+        """There is more to index; after `forget` nothing was left of the index."""
+        if self._indexer is None and self._index is not None:
+            self._indexer = self._index()
+        elif self._indexer is not None:
             self._indexer.wake()
 
     async def recall(
@@ -342,8 +349,7 @@ class Archive:
         if known != len(ours):
             raise ArchiveError(f"the memory in {self._folder} holds other segments: import into a new folder, and name it in memory.also")
         count = self._ledger.add_all(transfer.read(path, self.run, redact))
-        if self._indexer:
-            self._indexer.wake()
+        self._wake()
         return count
 
     def _forget(self) -> int:

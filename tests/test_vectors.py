@@ -233,6 +233,18 @@ async def test_forget_takes_the_vectors_too(tmp_path: Path) -> None:
     assert not (tmp_path / "vectors").exists()
 
 
+async def test_what_is_archived_after_all_was_forgotten_is_found_by_meaning(tmp_path: Path) -> None:
+    archive = Archive.open(tmp_path, run="r", embedder=HashingEmbedder(same=SAME))
+    await archive.archive(PAGES)
+    await archive.flush()
+    await archive.forget()
+    await archive.archive(PAGES)
+    await archive.flush()
+    assert (archive.stats().indexed, archive.stats().failure) == (4, "")
+    assert await best(archive, "car") == 1
+    await archive.close()
+
+
 async def test_an_embedder_that_is_down_costs_only_the_meaning(tmp_path: Path) -> None:
     embedder = HashingEmbedder(same=SAME)
     archive = Archive.open(tmp_path, run="r", embedder=embedder)
