@@ -25,6 +25,7 @@ from .ledger import COMMON, Ledger
 from .packing import pack
 from .recall import Ranked, Ranking, Weights
 from .segment import MAX_ORDINALS, Kind, Passage, Segment, content_hash, parse_handle
+from .segment import check as check_segment
 from .vectors import check
 
 Changed = Literal["rebuild", "refuse"]
@@ -115,8 +116,10 @@ class Archive:
     async def archive(self, segments: Sequence[Segment], *, bodies: Sequence[str] = ()) -> None:
         """Segments, and texts to keep as `put_body` does, in one write: all of it is on disk when this returns, or nothing is.
 
-        One that was archived before stays as it was.
+        One that was archived before stays as it was. Raises ValueError for a segment of another run, or that could not be shown again.
         """
+        for segment in segments:
+            check_segment(segment, self.run)
         if not (segments or bodies):
             return
         await asyncio.to_thread(self._ledger.add, segments, bodies)

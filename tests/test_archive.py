@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from research_agent.memory import Archive, Segment, estimate_tokens
+from research_agent.memory import Archive, NotArchived, Segment, content_hash, estimate_tokens
 
 
 def page(step: int, text: str, ordinal: int = 0, **fields: object) -> Segment:
@@ -67,6 +68,31 @@ async def test_a_narrow_filter_still_finds_what_is_ranked_far_below(archive: Arc
     far = page(3, "Among long words about every other metal there is, zinc is said once, here. " + FILLER, title="far")
     await archive.archive([*many, far])
     assert [p.segment for p in await archive.recall("zinc", budget_tokens=400, source="far")] == [far]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"ordinal": 100}, "ordinal cannot be 100; allowed: for kind 'observation', a whole number from 0 to 99"),
+        ({"kind": "nonsense"}, "kind cannot be 'nonsense'; allowed: reasoning, call, observation, finding, plan, answer"),
+        ({"trust": "some"}, "trust cannot be 'some'; allowed: own, untrusted"),
+        ({"step": -1}, "step cannot be -1; allowed: a whole number from 0"),
+        ({"step": 2**70}, "allowed: a whole number from 0"),
+        ({"run": "other"}, "run cannot be 'other'; allowed: this is the archive of run 'r'"),
+    ],
+)
+async def test_what_could_not_be_shown_again_is_refused_and_nothing_is_written(archive: Archive, wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        await archive.archive([page(1, "One."), replace(page(2, "Two."), **wrong)], bodies=["Three."])
+    assert (list(archive.segments()), archive.stats().segments) == ([], 0)
+    with pytest.raises(NotArchived):
+        archive.get_body(content_hash("Three."))
+
+
+async def test_a_long_conversation_may_think_more_often_than_a_step_can_read(archive: Archive) -> None:
+    thought = Segment(run="r", step=1, kind="reasoning", ordinal=100, text="Zinc again.", trust="own")
+    await archive.archive([thought])
+    assert [passage.segment for passage in await archive.recall("zinc", budget_tokens=100)] == [thought]
 
 
 @pytest.mark.parametrize("budget", [0, 7, 40, 200, 1000])
