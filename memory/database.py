@@ -152,7 +152,8 @@ class Database:
                 return self._db.execute(sql, values).fetchall()
             except sqlite3.DatabaseError as error:
                 if self._read_only and not damage.is_passing(error):  # a writer's is told by whoever ends the run
-                    raise ArchiveError(f"{self._told} is damaged ({error}): {self._rebuild} keeps what can be read") from error
+                    promise = f"{self._rebuild} keeps what can be read of it, if anything can"  # to know is to try, and to write
+                    raise ArchiveError(f"{self._told} is damaged ({error}): {promise}") from error
                 raise
 
     def one(self, sql: str, *values: Any) -> Any:

@@ -111,6 +111,20 @@ async def test_a_damaged_memory_is_one_line_to_whoever_searches_it(tmp_path: Pat
     assert all(f"memory rebuild {made.folder}` keeps what can be read" in line for line in told)
 
 
+@pytest.mark.parametrize("left", [b"", b"no database at all. " * 900])
+async def test_of_a_ledger_that_is_no_more_nothing_is_promised(run: runs.Run, tmp_path: Path, left: bytes) -> None:
+    path = run.folder / "ledger.sqlite"
+    path.unlink()
+    if left:
+        path.write_bytes(left)
+        with pytest.raises(ArchiveError, match="keeps what can be read of it, if anything can"):
+            await search(run.id, tmp_path / "runs", "car", 400, say=lambda text: None)
+    before = files(run.folder)
+    with pytest.raises((RunError, ArchiveError), match="nothing in it can be read" if left else "there is no memory in"):
+        await rebuild(run.id, tmp_path / "runs", "none")
+    assert files(run.folder).keys() <= {*before, ".memory.lock", ".lock"}
+
+
 async def test_a_folder_by_another_name_is_not_taken_for_an_empty_memory(run: runs.Run, tmp_path: Path) -> None:
     other = run.folder.rename(run.folder.parent / "other")
     for work in (search(str(other), tmp_path, "automobile", 300, say=lambda text: None), rebuild(str(other), tmp_path, "")):

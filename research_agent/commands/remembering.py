@@ -61,6 +61,8 @@ async def search(id: str, out: Path, query: str, tokens: int, *, say: Say) -> li
 async def rebuild(id: str, out: Path, spec: str) -> str:
     """Makes the index anew from the ledger; says what it did. `spec`: by this embedder, which the run then keeps."""
     run = runs.find(id, out)
+    if not (run.folder / "ledger.sqlite").is_file():  # to open it is to make it, and an empty one looks like a memory
+        raise RunError(f"there is no memory in {run.folder}: its ledger.sqlite is gone, and an index is made of nothing else")
     with run.lock():
         embedder = _embedder(spec or _spec(run))
         archive = Archive.open(run.folder, run=run.id, embedder=embedder, vectors=_server(run), accept_loss=True)
