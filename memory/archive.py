@@ -24,6 +24,7 @@ from .indexer import Indexer
 from .ledger import COMMON, Ledger
 from .packing import pack
 from .recall import Ranked, Ranking, Weights
+from .remedy import either
 from .segment import MAX_ORDINALS, Kind, Passage, Segment, content_hash, parse_handle
 from .segment import check as check_segment
 from .vectors import check
@@ -108,9 +109,10 @@ class Archive:
         try:
             if archive._indexer and changed == "refuse":
                 archive._indexer.opened()
-        except EmbedderChanged:
+        except EmbedderChanged as error:
             archive._close()
-            raise
+            told = f"{error}: {either(folder, had=error.had, has=error.has)}"
+            raise EmbedderChanged(told, had=error.had, has=error.has) from error
         return archive
 
     async def archive(self, segments: Sequence[Segment], *, bodies: Sequence[str] = ()) -> None:

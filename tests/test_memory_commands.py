@@ -11,7 +11,7 @@ import pytest
 
 from research_agent import RunError, runs
 from research_agent.commands.remembering import export, import_, rebuild, search
-from research_agent.memory import Archive, ArchiveError, Segment
+from research_agent.memory import Archive, ArchiveError, EmbedderChanged, Segment
 from research_agent.memory.embedders import Choice
 from research_agent.testing.embedder import HashingEmbedder
 
@@ -65,6 +65,19 @@ async def test_rebuild_says_what_it_did_and_a_new_embedder_is_kept(run: runs.Run
     assert "no vectors, for there is no embedder" in await rebuild(run.id, tmp_path / "runs", "none")
     with run.lock(), pytest.raises(RunError, match="is being worked on"):
         await rebuild(run.id, tmp_path / "runs", "")
+
+
+async def test_a_refused_embedder_is_told_with_both_ways_on_and_each_of_them_works(run: runs.Run, tmp_path: Path) -> None:
+    other, mine = HashingEmbedder(name="openai:other@http://h:1/v1"), HashingEmbedder(name="onnx")
+    with pytest.raises(EmbedderChanged) as refused:
+        Archive.open(run.folder, run=run.id, embedder=other, changed="refuse")
+    told = str(refused.value)
+    assert f"`research-agent memory rebuild {run.folder} --embedder openai:other@http://h:1/v1` makes them anew" in told
+    assert told.endswith("or go on with those by memory.embedder: onnx")
+    assert "\n" not in told
+    await Archive.open(run.folder, run=run.id, embedder=mine, changed="refuse").close()
+    await rebuild(run.id, tmp_path / "runs", other.identity)
+    await Archive.open(run.folder, run=run.id, embedder=other, changed="refuse").close()
 
 
 async def test_a_memory_goes_to_another_folder_and_is_searched_there(run: runs.Run, tmp_path: Path) -> None:
