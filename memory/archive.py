@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from . import clip, recall, transfer
 from .allowed import Filter
+from .database import storable
 from .embedders import Embedder
 from .errors import ArchiveError, ArchiveInUse, EmbedderChanged, ReadOnly
 from .forgetting import notes_on, without
@@ -68,7 +69,7 @@ class Archive:
     @classmethod
     def open(
         cls,
-        folder: Path,
+        folder: Path | str,
         *,
         run: str,
         embedder: Embedder | None = None,
@@ -87,6 +88,7 @@ class Archive:
         alone. `accept_loss`: of a damaged ledger what can be read is kept, and `mended` says what was lost. `on_failure` is
         told, once and on another thread, why recall goes by words although there is an embedder.
         """
+        folder = Path(folder)
         if read_only:
             reader, lock_path = Ledger(folder / "ledger.sqlite", read_only=True), folder / ".memory.lock"
             still = partial(Indexer, reader, vectors or folder / "vectors", run=run, keep=True, lock=lock_path, on_failure=on_failure)
@@ -151,7 +153,7 @@ class Archive:
         """
         named = self.get(source) if source else None
         allowed = Filter(self.run, kinds, named.id if named else source, since_step, exclude)
-        return await asyncio.to_thread(self._recall, query, allowed, budget_tokens)
+        return await asyncio.to_thread(self._recall, storable(query), allowed, budget_tokens)
 
     def _recall(self, query: str, allowed: Filter, budget_tokens: int) -> list[Passage]:
         ranked = self._ranked(query, allowed)
@@ -370,6 +372,7 @@ class Archive:
     def _rebuild(self) -> None:
         if self._lock is None:
             raise ReadOnly(f"the memory in {self._folder} was opened for reading only")
+        self._ledger.size()  # of a closed one, the index may be somebody else's by now
         self._drop_index()
         self._ledger.rebuild(self.run)
         self._indexer = self._index() if self._index else None

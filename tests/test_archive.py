@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from research_agent.memory import Archive, NotArchived, Segment, content_hash, estimate_tokens
+from research_agent.memory import Archive, ArchiveError, NotArchived, Segment, content_hash, estimate_tokens
+from research_agent.testing.embedder import HashingEmbedder
 
 
 def page(step: int, text: str, ordinal: int = 0, **fields: object) -> Segment:
@@ -87,6 +88,33 @@ async def test_what_could_not_be_shown_again_is_refused_and_nothing_is_written(a
     assert (list(archive.segments()), archive.stats().segments) == ([], 0)
     with pytest.raises(NotArchived):
         archive.get_body(content_hash("Three."))
+
+
+async def test_what_nothing_can_have_finds_nothing(archive: Archive) -> None:
+    await archive.archive([page(1, "Zinc one.", url="https://a.example/zinc")])
+    half = "https://a.example/\ud800"
+    assert (archive.get(half), archive.get(f"S{10**30}00"), archive.find(kind="observation", url="\ud800")) == (None, None, [])
+    assert await archive.recall("zinc", budget_tokens=100, source="\ud800") == []
+    assert await archive.recall("zinc", budget_tokens=100, since_step=2**70) == []
+    assert len(await archive.recall("zinc \ud800", budget_tokens=100)) == 1
+    assert await archive.forget(source="\ud800") == 0
+
+
+async def test_a_folder_may_be_a_text_and_what_is_closed_says_so(tmp_path: Path) -> None:
+    archive = Archive.open(str(tmp_path / "memory"), run="r", embedder=HashingEmbedder())
+    await archive.archive([page(1, "Zinc.")])
+    await archive.close()
+    await archive.close()
+    for work in (archive.archive([page(2, "x")]), archive.recall("zinc", budget_tokens=50), archive.forget(), archive.rebuild()):
+        with pytest.raises(ArchiveError, match=r"ledger\.sqlite is closed: open it again"):
+            await work
+    for ask in (archive.stats, archive.last_step, lambda: archive.get("S100"), lambda: archive.put_body("x")):
+        with pytest.raises(ArchiveError, match="is closed"):
+            ask()
+    again = Archive.open(tmp_path / "memory", run="r", embedder=HashingEmbedder())
+    await again.flush()
+    assert (again.stats().segments, again.stats().indexed) == (1, 1)
+    await again.close()
 
 
 async def test_a_long_conversation_may_think_more_often_than_a_step_can_read(archive: Archive) -> None:

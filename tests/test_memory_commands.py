@@ -54,6 +54,11 @@ async def test_search_writes_nothing_and_goes_on_beside_a_running_run(run: runs.
     await writer.close()
 
 
+async def test_a_search_takes_what_is_no_text(run: runs.Run, tmp_path: Path) -> None:
+    for query in ("\udced\udca0\udc80", "automobile \ud800"):
+        assert await search(run.id, tmp_path / "runs", query, 500, say=lambda text: None)
+
+
 async def test_rebuild_says_what_it_did_and_a_new_embedder_is_kept(run: runs.Run, tmp_path: Path) -> None:
     told = f"rebuilt the index of {run.id}: 1 segments in 1 pieces, 1 vectors by "
     assert await rebuild(run.id, tmp_path / "runs", "") == f"{told}onnx"
