@@ -149,11 +149,17 @@ class Archive:
     ) -> list[Passage]:
         """What serves a query, in the order of the run, within a budget. Sorted by `score` it is best first.
 
-        `source` is a handle, an id, or a part of a URL or title; `exclude` names the segments that are shown already.
+        `source` is a handle, an id, or a part of a URL or title; `exclude` names the segments that are shown already, by
+        handle or id.
         """
-        named = self.get(source) if source else None
-        allowed = Filter(self.run, kinds, named.id if named else source, since_step, exclude)
+        hidden = frozenset(self._id(name) for name in exclude)
+        allowed = Filter(self.run, kinds, self._id(source), since_step, hidden)
         return await asyncio.to_thread(self._recall, storable(query), allowed, budget_tokens)
+
+    def _id(self, name: str) -> str:
+        """Of the segment that a handle names; anything else as it is."""
+        named = self.get(name) if parse_handle(name) else None
+        return named.id if named else name
 
     def _recall(self, query: str, allowed: Filter, budget_tokens: int) -> list[Passage]:
         ranked = self._ranked(query, allowed)
@@ -309,7 +315,8 @@ class Archive:
         return Stats(*self._ledger.count(self.run), indexed, indexer.failure if indexer else "", indexer.mended if indexer else "")
 
     async def forget(self, *, thread: str = "", source: str = "") -> int:
-        """Removes everything of this run; or of one thread of it; or a source (a handle, an id or a URL), with what was noted from it.
+        """Removes everything of this run; or of one thread of it; or a source, with what was noted from it: a handle, an id or
+        a whole URL, for a part of one may be a part of others.
 
         Returns how many segments went. Their bytes are in no file of the archive after: the vectors are made anew from what is left.
         What the agent itself thought and said about a source stays.

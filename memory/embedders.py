@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _OPENAI = "https://api.openai.com/v1"
+_KEY = "OPENAI_API_KEY"
+"""The variable that whoever reads the environment takes `api_key` from; told, not read."""
 _PROBE_TIMEOUT_S = 3.0
 _REQUEST_TIMEOUT_S = 30.0
 _REQUEST_TEXTS = 64
@@ -273,16 +275,26 @@ class OpenAIEmbeddings:
                     raise EmbeddingFailed(f"{self.identity}: {len(data)} vectors for {len(texts)} texts")
                 return [_numbers(item["embedding"]) for item in data]
             except httpx.HTTPStatusError as error:
-                reason = f"HTTP {error.response.status_code}"
+                reason = f"answers HTTP {error.response.status_code}"
+                if error.response.status_code in (401, 403):
+                    reason = f"{reason}: does {_KEY} hold its key?"
                 if error.response.status_code not in (408, 429) and error.response.status_code < 500:
                     break
             except httpx.TransportError as error:
-                reason = f"{type(error).__name__} {error}".strip()
+                reason = f"does not answer: {type(error).__name__} {error}".strip()
                 if isinstance(error, httpx.ReadTimeout):  # it was waited for long enough
                     break
             except (ValueError, KeyError, TypeError) as error:
                 raise EmbeddingFailed(f"{self.identity} answers in another form ({error!r})") from error
-        raise EmbeddingFailed(f"{self.identity} does not answer: {reason}")
+        raise EmbeddingFailed(f"{self.identity} {reason}")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 def _bare(url: str) -> str:
@@ -327,6 +339,10 @@ def _onnx(name: str, api_key: str) -> Embedder:
 
 def _openai(name: str, api_key: str) -> Embedder:
     model, _, base_url = name.partition("@")
+    if not model or (base_url and not _is_address(base_url)):
+        raise EmbedderUnavailable(f"openai:{name} is none of: openai:NAME, openai:NAME@http://host:port/v1, openai:NAME@https://host/v1")
+    if not api_key and _bare(base_url or _OPENAI) == _OPENAI:
+        raise EmbedderUnavailable(f"openai:{name} needs a key: set {_KEY}")
     return OpenAIEmbeddings(model, base_url or _OPENAI, api_key)
 
 

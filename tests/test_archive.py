@@ -44,7 +44,8 @@ async def test_passages_come_in_the_order_of_the_run_with_their_score(archive: A
 async def test_what_is_live_stays_out(archive: Archive) -> None:
     live, gone = page(1, "Zinc is live."), page(2, "Zinc is archived.")
     await archive.archive([live, gone])
-    assert [p.segment for p in await archive.recall("zinc", budget_tokens=100, exclude=frozenset({live.id}))] == [gone]
+    for name in (live.id, live.handle, f"[{live.handle}]"):
+        assert [p.segment for p in await archive.recall("zinc", budget_tokens=100, exclude=frozenset({name}))] == [gone]
 
 
 async def test_recall_can_be_narrowed(archive: Archive) -> None:

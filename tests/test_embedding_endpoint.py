@@ -106,7 +106,7 @@ async def test_an_archive_goes_on_by_words_and_comes_back(embedder: Any, tmp_pat
     archive = Archive.open(tmp_path, run="r", embedder=embedder)
     await archive.archive([page(1, "A red car."), page(2, "Bread.")])
     await archive.flush()
-    assert "does not answer: HTTP 400" in archive.stats().failure
+    assert "answers HTTP 400" in archive.stats().failure
     assert [p.segment.step for p in await archive.recall("bread", budget_tokens=100)] == [2]
     Endpoint.answers = plain
     await archive.archive([page(3, "Milk.")])

@@ -99,6 +99,18 @@ async def test_a_memory_goes_to_another_folder_and_is_searched_there(run: runs.R
         await import_(file, tmp_path / "full", "onnx", say=said.append)
 
 
+async def test_nothing_is_imported_into_a_run_of_its_own_however_empty_its_memory_is(run: runs.Run, tmp_path: Path) -> None:
+    await export(run.id, tmp_path / "runs", tmp_path / "m.jsonl")
+    other = runs.create(tmp_path / "runs", "What of ships?", config={"memory": {"embedder": "none"}})
+    await Archive.open(other.folder, run=other.id).close()
+    with pytest.raises(RunError, match="is a run of its own: import into a new folder"):
+        await import_(tmp_path / "m.jsonl", other.folder, "none", say=lambda text: None)
+    assert (other.read()["status"], other.read()["question"]) == ("running", "What of ships?")
+    archive = Archive.open(other.folder, run=other.id, read_only=True)
+    assert list(archive.segments()) == []
+    await archive.close()
+
+
 def test_a_damaged_file_is_one_line_and_makes_nothing(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text("{}\n")
     command = [sys.executable, "-m", "research_agent", "memory", "import", str(tmp_path / "m.jsonl"), "--into", str(tmp_path / "new")]

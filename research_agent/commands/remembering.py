@@ -92,6 +92,8 @@ def _folder(into: Path) -> Run:
     try:
         if into.exists() and any(into.iterdir()) and not (into / "ledger.sqlite").is_file():
             raise RunError(f"{into} holds something else: import into a new folder")
+        if (into / runs.RECORD).exists() and Run(into.resolve()).read().get("status") != "imported":
+            raise RunError(f"{into} is a run of its own: import into a new folder, and name it in memory.also")
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{into} cannot be made: {error.strerror or error}") from error
