@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_damage import config
 
-from research_agent.memory import Archive, Segment, choose
+from research_agent import Agent
+from research_agent.events import Event
+from research_agent.memory import Archive, Choice, Segment, choose
 from research_agent.testing.embedder import HashingEmbedder
 
 
@@ -67,3 +71,18 @@ async def test_an_endpoint_that_hangs_from_the_start_holds_up_no_recall(hung: so
     assert "has not answered within 3 s" in archive.stats().failure == told[0]
     hung.close()  # resets who waits, and refuses who comes: closing waits for the thread that embeds
     await archive.close()
+
+
+async def test_a_run_is_told_while_it_goes_that_its_vectors_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder, seen = HashingEmbedder(), list[str]()
+    embedder.up = False
+    monkeypatch.setattr("research_agent.memories.choose", lambda spec, **_: Choice(embedder, ""))
+
+    def on_event(event: Event) -> None:
+        seen.append(event["text"] if event["type"] == "warning" else event["type"])
+
+    result = await Agent(config(tmp_path, memory={"embedder": "onnx"}, limits={"steps": 4})).arun(on_event=on_event)
+    told = "the memory works without vectors for now, recall goes by words: hashing is down"
+    assert seen.count(told) == 1
+    assert seen.index(told) < seen.index("report" if result.report else "end")
+    assert [warning for warning in json.loads((result.folder / "run.json").read_text())["warnings"] if told in str(warning)]
