@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from . import clip, recall, transfer
 from .allowed import Filter
+from .database import storable
 from .embedders import Embedder
 from .errors import ArchiveError, ArchiveInUse, EmbedderChanged, ReadOnly
 from .forgetting import notes_on, without
@@ -24,7 +25,9 @@ from .indexer import Indexer
 from .ledger import COMMON, Ledger
 from .packing import pack
 from .recall import Ranked, Ranking, Weights
+from .remedy import either
 from .segment import MAX_ORDINALS, Kind, Passage, Segment, content_hash, parse_handle
+from .segment import check as check_segment
 from .vectors import check
 
 Changed = Literal["rebuild", "refuse"]
@@ -66,7 +69,7 @@ class Archive:
     @classmethod
     def open(
         cls,
-        folder: Path,
+        folder: Path | str,
         *,
         run: str,
         embedder: Embedder | None = None,
@@ -75,17 +78,20 @@ class Archive:
         changed: Changed = "rebuild",
         read_only: bool = False,
         accept_loss: bool = False,
+        on_failure: Callable[[str], None] | None = None,
     ) -> Archive:
         """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
 
         Raises ArchiveInUse, IndexFailed if that server does not answer, ArchiveError for a ledger that cannot be read. What the index lacks
         is made up for in the background. Vectors of another embedder are made anew so too, or, where `changed` is `refuse`, raise
         EmbedderChanged. With `read_only`, beside a writer or where nothing can be written, nothing is; vectors that cannot be used are left
-        alone. `accept_loss`: of a damaged ledger what can be read is kept, and `mended` says what was lost.
+        alone. `accept_loss`: of a damaged ledger what can be read is kept, and `mended` says what was lost. `on_failure` is
+        told, once and on another thread, why recall goes by words although there is an embedder.
         """
+        folder = Path(folder)
         if read_only:
             reader, lock_path = Ledger(folder / "ledger.sqlite", read_only=True), folder / ".memory.lock"
-            still = partial(Indexer, reader, vectors or folder / "vectors", run=run, keep=True, lock=lock_path)
+            still = partial(Indexer, reader, vectors or folder / "vectors", run=run, keep=True, lock=lock_path, on_failure=on_failure)
             return cls(folder, reader, None, run=run, index=partial(still, embedder=embedder) if embedder else None, weights=weights)
         if vectors and embedder:
             check(vectors)
@@ -100,25 +106,35 @@ class Archive:
         except ArchiveError:
             lock.release()
             raise
-        index = partial(Indexer, ledger, vectors or folder / "vectors", run=run, keep=changed == "refuse")
+        index = partial(Indexer, ledger, vectors or folder / "vectors", run=run, keep=changed == "refuse", on_failure=on_failure)
         archive = cls(folder, ledger, lock, run=run, index=partial(index, embedder=embedder) if embedder else None, weights=weights)
         try:
             if archive._indexer and changed == "refuse":
                 archive._indexer.opened()
-        except EmbedderChanged:
+        except EmbedderChanged as error:
             archive._close()
-            raise
+            told = f"{error}: {either(folder, had=error.had, has=error.has)}"
+            raise EmbedderChanged(told, had=error.had, has=error.has) from error
         return archive
 
     async def archive(self, segments: Sequence[Segment], *, bodies: Sequence[str] = ()) -> None:
         """Segments, and texts to keep as `put_body` does, in one write: all of it is on disk when this returns, or nothing is.
 
-        One that was archived before stays as it was.
+        One that was archived before stays as it was. Raises ValueError for a segment of another run, or that could not be shown again.
         """
+        for segment in segments:
+            check_segment(segment, self.run)
         if not (segments or bodies):
             return
         await asyncio.to_thread(self._ledger.add, segments, bodies)
-        if self._indexer and segments:
+        if segments:
+            self._wake()
+
+    def _wake(self) -> None:
+        """There is more to index; after `forget` nothing was left of the index."""
+        if self._indexer is None and self._index is not None:
+            self._indexer = self._index()
+        elif self._indexer is not None:
             self._indexer.wake()
 
     async def recall(
@@ -133,11 +149,17 @@ class Archive:
     ) -> list[Passage]:
         """What serves a query, in the order of the run, within a budget. Sorted by `score` it is best first.
 
-        `source` is a handle, an id, or a part of a URL or title; `exclude` names the segments that are shown already.
+        `source` is a handle, an id, or a part of a URL or title; `exclude` names the segments that are shown already, by
+        handle or id.
         """
-        named = self.get(source) if source else None
-        allowed = Filter(self.run, kinds, named.id if named else source, since_step, exclude)
-        return await asyncio.to_thread(self._recall, query, allowed, budget_tokens)
+        hidden = frozenset(self._id(name) for name in exclude)
+        allowed = Filter(self.run, kinds, self._id(source), since_step, hidden)
+        return await asyncio.to_thread(self._recall, storable(query), allowed, budget_tokens)
+
+    def _id(self, name: str) -> str:
+        """Of the segment that a handle names; anything else as it is."""
+        named = self.get(name) if parse_handle(name) else None
+        return named.id if named else name
 
     def _recall(self, query: str, allowed: Filter, budget_tokens: int) -> list[Passage]:
         ranked = self._ranked(query, allowed)
@@ -293,7 +315,8 @@ class Archive:
         return Stats(*self._ledger.count(self.run), indexed, indexer.failure if indexer else "", indexer.mended if indexer else "")
 
     async def forget(self, *, thread: str = "", source: str = "") -> int:
-        """Removes everything of this run; or of one thread of it; or a source (a handle, an id or a URL), with what was noted from it.
+        """Removes everything of this run; or of one thread of it; or a source, with what was noted from it: a handle, an id or
+        a whole URL, for a part of one may be a part of others.
 
         Returns how many segments went. Their bytes are in no file of the archive after: the vectors are made anew from what is left.
         What the agent itself thought and said about a source stays.
@@ -340,8 +363,7 @@ class Archive:
         if known != len(ours):
             raise ArchiveError(f"the memory in {self._folder} holds other segments: import into a new folder, and name it in memory.also")
         count = self._ledger.add_all(transfer.read(path, self.run, redact))
-        if self._indexer:
-            self._indexer.wake()
+        self._wake()
         return count
 
     def _forget(self) -> int:
@@ -357,6 +379,7 @@ class Archive:
     def _rebuild(self) -> None:
         if self._lock is None:
             raise ReadOnly(f"the memory in {self._folder} was opened for reading only")
+        self._ledger.size()  # of a closed one, the index may be somebody else's by now
         self._drop_index()
         self._ledger.rebuild(self.run)
         self._indexer = self._index() if self._index else None

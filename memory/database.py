@@ -19,6 +19,20 @@ class Connection(Protocol):
     def execute(self, sql: str, /) -> sqlite3.Cursor: ...
 
 
+class _Closed:
+    """What a closed file is asked through."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def execute(self, sql: str, values: Iterable[Any] = ()) -> sqlite3.Cursor:
+        raise ArchiveError(f"{self._path} is closed: open it again")
+
+    executemany = execute
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """What a file holds. Its functions work in the transaction that is open."""
@@ -67,7 +81,7 @@ class Database:
         self.lock = threading.RLock()
         self._path, self._told, self._layout, self._again = path, told or path, layout, again
         self._read_only, self._rebuild, self._accept_loss = read_only, rebuild, accept_loss
-        self._db: sqlite3.Connection | Reader
+        self._db: sqlite3.Connection | Reader | _Closed
         with self._named():
             self._db = Reader(path) if read_only else self._opened()
 
@@ -151,9 +165,12 @@ class Database:
         with self.lock:
             try:
                 return self._db.execute(sql, values).fetchall()
+            except (UnicodeEncodeError, OverflowError):  # nothing that is kept has such a value: it is asked for the next there can be
+                return self._db.execute(sql, [storable(value) for value in values]).fetchall()
             except sqlite3.DatabaseError as error:
                 if self._read_only and not damage.is_passing(error):  # a writer's is told by whoever ends the run
-                    raise ArchiveError(f"{self._told} is damaged ({error}): {self._rebuild} keeps what can be read") from error
+                    promise = f"{self._rebuild} keeps what can be read of it, if anything can"  # to know is to try, and to write
+                    raise ArchiveError(f"{self._told} is damaged ({error}): {promise}") from error
                 raise
 
     def one(self, sql: str, *values: Any) -> Any:
@@ -163,6 +180,14 @@ class Database:
     def close(self) -> None:
         with self.lock:
             self._db.close()
+            self._db = _Closed(self._told)
+
+
+def storable(value: Any) -> Any:
+    """The value, or the nearest to it that SQLite can hold: no text there has lone surrogates, and no number more than 64 bits."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return min(max(value, -(2**63)), 2**63 - 1) if isinstance(value, int) else value
 
 
 def run(db: Connection, statements: str) -> None:

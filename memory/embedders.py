@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+_OPENAI = "https://api.openai.com/v1"
+_KEY = "OPENAI_API_KEY"
+"""The variable that whoever reads the environment takes `api_key` from; told, not read."""
 _PROBE_TIMEOUT_S = 3.0
 _REQUEST_TIMEOUT_S = 30.0
 _REQUEST_TEXTS = 64
@@ -229,12 +232,14 @@ class OpenAIEmbeddings:
     def __init__(self, model: str, base_url: str, api_key: str) -> None:
         self._model = model
         self._url = f"{base_url.rstrip('/')}/embeddings"
+        self._at = "" if self._url == f"{_OPENAI}/embeddings" else f"@{_bare(base_url)}"
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._dimensions = 0
 
     @property
     def identity(self) -> str:
-        return f"openai:{self._model}"
+        """With the address: the same name may be another model elsewhere."""
+        return f"openai:{self._model}{self._at}"
 
     @property
     def dimensions(self) -> int:
@@ -250,9 +255,7 @@ class OpenAIEmbeddings:
         if len(sizes) != 1 or (self._dimensions and sizes != {self._dimensions}):
             expected = f"{self._dimensions}" if self._dimensions else "one number"
             got = " and ".join(map(str, sorted(sizes)))
-            raise EmbeddingFailed(
-                f"{self.identity}: {self._url} gives vectors of {got} dimensions, not of {expected}: is it another model?"
-            )
+            raise EmbeddingFailed(f"{self.identity} gives vectors of {got} dimensions, not of {expected}: is it another model?")
         [self._dimensions] = sizes
         return unit(rows)
 
@@ -272,14 +275,32 @@ class OpenAIEmbeddings:
                     raise EmbeddingFailed(f"{self.identity}: {len(data)} vectors for {len(texts)} texts")
                 return [_numbers(item["embedding"]) for item in data]
             except httpx.HTTPStatusError as error:
-                reason = f"HTTP {error.response.status_code}"
+                reason = f"answers HTTP {error.response.status_code}"
+                if error.response.status_code in (401, 403):
+                    reason = f"{reason}: does {_KEY} hold its key?"
                 if error.response.status_code not in (408, 429) and error.response.status_code < 500:
                     break
             except httpx.TransportError as error:
-                reason = f"{type(error).__name__} {error}".strip()
+                reason = f"does not answer: {type(error).__name__} {error}".strip()
+                if isinstance(error, httpx.ReadTimeout):  # it was waited for long enough
+                    break
             except (ValueError, KeyError, TypeError) as error:
-                raise EmbeddingFailed(f"{self.identity}: {self._url} answers in another form ({error!r})") from error
-        raise EmbeddingFailed(f"{self.identity}: {self._url} does not answer: {reason}")
+                raise EmbeddingFailed(f"{self.identity} answers in another form ({error!r})") from error
+        raise EmbeddingFailed(f"{self.identity} {reason}")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
+
+
+def _bare(url: str) -> str:
+    """A URL without what may be secret in it: a user, a password, a query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}".rstrip("/")
 
 
 def _numbers(values: Any) -> list[float]:
@@ -318,7 +339,11 @@ def _onnx(name: str, api_key: str) -> Embedder:
 
 def _openai(name: str, api_key: str) -> Embedder:
     model, _, base_url = name.partition("@")
-    return OpenAIEmbeddings(model, base_url or "https://api.openai.com/v1", api_key)
+    if not model or (base_url and not _is_address(base_url)):
+        raise EmbedderUnavailable(f"openai:{name} is none of: openai:NAME, openai:NAME@http://host:port/v1, openai:NAME@https://host/v1")
+    if not api_key and _bare(base_url or _OPENAI) == _OPENAI:
+        raise EmbedderUnavailable(f"openai:{name} needs a key: set {_KEY}")
+    return OpenAIEmbeddings(model, base_url or _OPENAI, api_key)
 
 
 _FACTORIES: dict[str, Callable[[str, str], Embedder]] = {

@@ -31,7 +31,10 @@ class ReadOnly(ArchiveError):
 
 
 class EmbedderChanged(ArchiveError):
-    pass
+    def __init__(self, message: str, *, had: str, has: str) -> None:
+        super().__init__(message)
+        self.had, self.has = had, has
+        """Their identities."""
 
 
 class EmbedderUnavailable(ArchiveError):

@@ -8,15 +8,15 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .allowed import Filter
+from .asking import PATIENCE_S, Asking, Late
 from .chunks import Chunk
-from .embedders import Embedder, query_vector
+from .embedders import Embedder
 from .errors import ArchiveError, EmbedderChanged, EmbeddingFailed, IndexDamaged, IndexFailed
 from .ledger import Ledger
 from .reading import borrowed
@@ -30,7 +30,6 @@ _BATCH = 8  # chunks embedded at once: few, for a recall waits for the batch in 
 _WRITTEN = 64  # chunks put into the index at once, where so many wait: 64 cost it as much as 20 that come one by one
 _NARROW = 2000  # chunks a filter may leave for their vectors to be compared one by one
 _OPEN_TIMEOUT_S = 30.0
-_REST_S = 30.0  # an embedder that just failed is not waited for again by the next recall
 
 
 class Indexer:
@@ -49,19 +48,33 @@ class Indexer:
     """Why there are no vectors, if they are another embedder's and were to be kept."""
 
     def __init__(
-        self, ledger: Ledger, where: Path | str, *, run: str, embedder: Embedder, keep: bool = False, lock: Path | None = None
+        self,
+        ledger: Ledger,
+        where: Path | str,
+        *,
+        run: str,
+        embedder: Embedder,
+        keep: bool = False,
+        lock: Path | None = None,
+        on_failure: Callable[[str], None] | None = None,
     ) -> None:
-        """`keep`: vectors of another embedder stay, and are not used. `lock`: the file that a writer holds; the index is only read."""
+        """`keep`: vectors of another embedder stay, and are not used. `lock`: the file that a writer holds; the index is only read.
+
+        `on_failure` is told the first failure, on the thread that meets it.
+        """
         self._ledger = ledger
         self._where = where
         self._keep = keep
         self._writer = lock
         self._copy: TemporaryDirectory[str] | None = None
-        self._rests_until = 0.0
+        self._on_failure = on_failure
         self._run = run
         self._embedder = embedder
+        self._query = Asking(embedder)
+        self._late: Late | None = None
         self._vectors: Vectors | None = None
         self._asking = threading.Lock()
+        self._known = threading.Event()  # the embedder has said of how many dimensions its vectors are, or that it fails
         self._opened = threading.Event()
         self._change = threading.Condition()
         self._wanted = 1
@@ -84,13 +97,25 @@ class Indexer:
 
     def vector(self, query: str) -> NDArray[np.float32] | None:
         """A query's vector; None when there is no index to look it up in."""
-        if not self._opened.wait(_OPEN_TIMEOUT_S) or self._vectors is None or time.monotonic() < self._rests_until:
-            return None
         try:
-            return query_vector(self._embedder, query)
+            if not self._known.wait(0.0 if self._late else PATIENCE_S):
+                raise Late(self._embedder)
+            if not self._opened.wait(_OPEN_TIMEOUT_S) or self._vectors is None:
+                return None
+            vector = self._query.vector(query)
         except ArchiveError as error:
-            self.failure, self._rests_until = str(error), time.monotonic() + _REST_S
+            self._late = error if isinstance(error, Late) else None
+            self._failed(error)
             return None
+        if vector is not None and self._late:
+            self.failure, self._late = "" if self.failure == str(self._late) else self.failure, None
+        return vector
+
+    def _failed(self, error: Exception) -> None:
+        self.failure = str(error)
+        if self._on_failure:
+            tell, self._on_failure = self._on_failure, None
+            tell(self.failure)
 
     def nearest(self, vector: NDArray[np.float32], allowed: Filter, limit: int) -> dict[int, float]:
         """Chunks nearest to a query, with the cosine of their nearest window, best first: of what is indexed by now."""
@@ -118,7 +143,7 @@ class Indexer:
             try:
                 return question(self._vectors)
             except ArchiveError as error:
-                self.failure = str(error)
+                self._failed(error)
                 return []
 
     def drop(self) -> None:
@@ -156,17 +181,21 @@ class Indexer:
                         self._open()
                     self._catch_up()
                 except EmbeddingFailed as error:  # a host that is down now may be up when there is more to index
-                    self.failure = str(error)
+                    self._failed(error)
                 except IndexFailed as error:
-                    self.failure, self.damaged = str(error), isinstance(error, IndexDamaged)
+                    self.damaged = isinstance(error, IndexDamaged)
+                    self._failed(error)
                     self._let_go()
+                self._known.set()
                 self._opened.set()
                 self._finish(goal)
         except EmbedderChanged as error:
-            self.failure, self.changed = str(error), error
+            self.changed = error
+            self._failed(error)
         except (ArchiveError, sqlite3.Error) as error:  # a ledger that cannot be written ends the run by itself
-            self.failure = str(error)
+            self._failed(error)
         finally:
+            self._known.set()
             self._opened.set()
             self._finish(None)
 
@@ -178,6 +207,7 @@ class Indexer:
 
     def _open(self) -> None:
         identity, dimensions, where = self._embedder.identity, self._embedder.dimensions, self._where
+        self._known.set()
         if self._writer is not None and isinstance(where, Path):
             self._copy = borrowed(where, self._writer)
             where = Path(self._copy.name) / "vectors"
@@ -208,7 +238,8 @@ class Indexer:
             embedded, vectors = self._embed([(chunk, chunk.windows()) for chunk in waiting])
             self._vectors.upsert([key for _, texts in embedded for key in texts], np.concatenate(vectors))
             self._ledger.mark_indexed({chunk.id: len(texts) for chunk, texts in embedded})
-            self.failure, self._rests_until = "", 0.0
+            self.failure = ""
+            self._query.again()
 
     def _embed(self, waiting: list[tuple[Chunk, dict[str, str]]]) -> tuple[list[tuple[Chunk, dict[str, str]]], list[NDArray[np.float32]]]:
         """As many of them as can be: less when it is time to stop, or when the embedder fails. What it was paid for is kept."""

@@ -139,7 +139,8 @@ class Items:
     # -- reading
 
     def get(self, namespace: Namespace, key: str) -> Row | None:
-        return next(iter(self._rows("namespace = ? AND key = ?", json.dumps(namespace), key)), None)
+        found = self._rows("namespace = ? AND key = ?", json.dumps(namespace), key)
+        return next((row for row in found if row.key == key), None)  # what was found may only be the nearest there can be
 
     def below(self, prefix: Namespace, *, first: int | None = None) -> list[Row]:
         """The items below a namespace, in the order they came; only so many of the first, if a number is given."""

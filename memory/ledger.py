@@ -14,7 +14,7 @@ from . import schema
 from .allowed import Filter, where_of
 from .bodies import packed, unpacked
 from .chunks import Chunk, chunks
-from .database import Database
+from .database import Database, storable
 from .errors import ArchiveError, NotArchived
 from .recent import RecentTexts
 from .remedy import rebuild_of
@@ -84,7 +84,7 @@ class Ledger:
         values = [*(getattr(segment, name) for name in _COLUMNS[:-1]), body, title_key(segment.title)]
         cursor = self._db.execute(
             f"INSERT OR IGNORE INTO segments ({', '.join(_COLUMNS)}, title_key) VALUES ({', '.join('?' * len(values))})",
-            [_storable(value) for value in values],
+            [storable(value) for value in values],
         )
         if not cursor.rowcount:
             return False
@@ -92,10 +92,10 @@ class Ledger:
         return True
 
     def _index(self, seq: int, segment: Segment) -> None:
-        title = _storable(segment.title)
+        title = storable(segment.title)  # bodies keep what it cannot have
         for n, (start, end) in enumerate(chunks(segment.text)):
             row = self._db.execute('INSERT INTO chunks (segment, n, start, "end") VALUES (?, ?, ?, ?)', (seq, n, start, end)).lastrowid
-            words = _storable(segment.text[start:end])
+            words = storable(segment.text[start:end])
             self._db.execute("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", (row, marked(title), marked(words)))
             held = names(f"{title}. {words}")
             self._db.executemany("INSERT INTO names VALUES (?, ?)", [(name, row) for name in sorted(held)])
@@ -362,8 +362,3 @@ class Ledger:
 def _index_all(path: Path) -> None:
     with closing(Ledger(path)) as ledger, ledger._write():
         ledger._reindex()
-
-
-def _storable(value: Any) -> Any:
-    """SQLite holds no lone surrogates; a title can live without them (bodies keep them)."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -15,6 +15,9 @@ Trust = Literal["own", "untrusted"]
 MAX_ORDINALS = 100
 """Segments of one kind that one step may have: a handle is the step and two digits."""
 
+MAX_STEP = 10**12
+"""What a database's whole numbers hold, with room for a handle's two digits."""
+
 _EARLIER = "earlier run "
 _HANDLE = re.compile(r"\[?S(\d+)(\d\d)\]?")
 
@@ -83,6 +86,24 @@ class Segment:
     @property
     def handle(self) -> str:
         return handle(self.step, self.ordinal)
+
+
+def check(segment: Segment, run: str) -> None:
+    """Raises ValueError, in one line that names what is allowed, for what an archive of this run could not find or show again."""
+    ordinals = MAX_ORDINALS if segment.kind == "observation" else MAX_STEP
+    for name, right, allowed in (
+        ("run", segment.run == run, f"this is the archive of run {run!r}"),
+        ("kind", segment.kind in KINDS, ", ".join(KINDS)),
+        ("trust", segment.trust in get_args(Trust), ", ".join(get_args(Trust))),
+        ("step", _is_below(segment.step, MAX_STEP), f"a whole number from 0 to {MAX_STEP - 1}"),
+        ("ordinal", _is_below(segment.ordinal, ordinals), f"for kind {segment.kind!r}, a whole number from 0 to {ordinals - 1}"),
+    ):
+        if not right:
+            raise ValueError(f"a segment's {name} cannot be {getattr(segment, name)!r}; allowed: {allowed}")
+
+
+def _is_below(number: object, limit: int) -> bool:
+    return isinstance(number, int) and 0 <= number < limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from langgraph.store.base import (
     tokenize_path,
 )
 
+from .database import storable
 from .embedders import Embedder, query_vector, unit
 from .errors import ArchiveError, ArchiveInUse, EmbeddingFailed
 from .filters import matches
@@ -129,7 +130,8 @@ class ChromaStore(BaseStore):
     def _put(self, ops: Sequence[PutOp], now: float) -> None:
         for op in ops:
             _check(op.namespace)
-        rows = [(op, None if op.value is None else _json(op)) for op in ops]  # all are looked at before one is written
+        kept = [op for op in ops if op.value is not None or op.key == storable(op.key)]  # what cannot be kept need not be removed
+        rows = [(op, None if op.value is None else _json(op)) for op in kept]  # all are looked at before one is written
         at = datetime.fromtimestamp(now, UTC).isoformat()
         gone: list[int] = []
         with self._items.write():
@@ -226,7 +228,7 @@ class ChromaStore(BaseStore):
         if index is None or self._embedder is None:
             return self._items.by_words(query, prefix)
         try:
-            vector = query_vector(self._embedder, query)
+            vector = query_vector(self._embedder, storable(query))
             pieces = self._items.pieces([row.seq for row in rows])
             near = index.query(vector, 8 * wanted + 100) if len(pieces) > _EXACT else []
             scores = _best(pieces, near)
@@ -314,6 +316,8 @@ def _fields(row: Row) -> dict[str, Any]:
 
 
 def _json(op: PutOp) -> str:
+    if op.key != storable(op.key):
+        raise ValueError(f"the key {op.key!r} in {op.namespace} cannot be kept: it holds half a character (a lone surrogate)")
     if not isinstance(op.value, dict):
         raise TypeError(f"the value of {op.key!r} in {op.namespace} cannot be kept: it is a {type(op.value).__name__}, and no dict")
     try:

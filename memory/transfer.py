@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from .errors import ArchiveError
-from .segment import KINDS, Segment, Trust
+from .segment import Segment
+from .segment import check as check_segment
 
 FORMAT, VERSION = "research-agent-memory", 1
 _TYPES = {field.name: int if field.name in ("step", "ordinal", "tokens") else str for field in fields(Segment)}
@@ -106,9 +107,12 @@ def _segment(path: Path, number: int, item: dict[str, Any]) -> Segment:
         raise Damaged(f"{path}, line {number}: the segment is not the one that was exported")
     if set(given) != set(_TYPES) or any(not isinstance(given[name], kind) for name, kind in _TYPES.items()):
         raise Damaged(f"{path}, line {number}: not a segment")
-    if given["kind"] not in KINDS or given["trust"] not in get_args(Trust):
-        raise Damaged(f"{path}, line {number}: kind {given['kind']!r}, trust {given['trust']!r}: not known")
-    return Segment(**given)
+    segment = Segment(**given)
+    try:
+        check_segment(segment, segment.run)
+    except ValueError as error:
+        raise Damaged(f"{path}, line {number}: {error}") from error
+    return segment
 
 
 def _hash(segment: Mapping[str, Any]) -> str:

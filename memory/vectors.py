@@ -104,7 +104,7 @@ class Vectors:
                 raise ArchiveError(_newer(run, held["layout"]))
             if held != made:
                 if keep and found.count() and {**held, "window_tokens": WINDOW_TOKENS, "layout": LAYOUT} != made:
-                    raise EmbedderChanged(_changed(run, held, made))
+                    raise EmbedderChanged(_changed(run, held, made), had=str(held.get("embedder", "")), has=identity)
                 client.delete_collection(name)
                 found = collection()
             found.query(query_embeddings=[[1.0] + [0.0] * (dimensions - 1)], n_results=1, include=[])  # an unreadable graph fails here

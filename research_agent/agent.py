@@ -85,11 +85,12 @@ class Agent:
         on_event: OnEvent | None = None,
         control: RunControl | None = None,
     ) -> Result:
-        """As `resume`. Raises RunError for an answer that nobody waits for."""
-        found = runs.find(str(run), self.config.out)
-        if answer is not None:
-            from research_agent.history.checks import must_wait
+        """As `resume`. Raises RunError for an answer that nobody waits for, and for a complete run whose ledger is gone."""
+        from research_agent.history.checks import must_remember, must_wait
 
+        found = runs.find(str(run), self.config.out)
+        must_remember(found)
+        if answer is not None:
             await must_wait(found)
         config = self.config.model_copy(update={"question": found.read()["question"]})
         embedder = await chosen(config)
@@ -100,10 +101,11 @@ class Agent:
 
         Raises RunError for a run that has not come to its report.
         """
-        from research_agent.history.checks import must_have_ended
+        from research_agent.history.checks import must_have_ended, must_remember
         from research_agent.history.rewriting import keep_earlier
 
         found = runs.find(str(run), self.config.out)
+        must_remember(found)
         await must_have_ended(found)
         config = self.config.model_copy(update={"question": found.read()["question"]})
         embedder = await chosen(config)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from research_agent import runs
 from research_agent.config import Config, ConfigError
@@ -41,7 +42,13 @@ async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn) ->
         warn(f"store.vectors: {config.store.vectors} is not used: there is no embedder to make vectors")
     async with AsyncExitStack() as stack:
         vectors = config.store.vectors or ""
-        archive = Archive.open(run.folder, run=run.id, embedder=choice.embedder, changed=config.memory.changed, vectors=vectors)
+        loop = asyncio.get_running_loop()
+
+        def failed(why: str) -> None:
+            loop.call_soon_threadsafe(warn, f"the memory works without vectors for now, recall goes by words: {why}")
+
+        opening = partial(Archive.open, run.folder, run=run.id, embedder=choice.embedder, vectors=vectors, on_failure=failed)
+        archive = opening(changed=config.memory.changed)
         stack.push_async_callback(archive.close)
         if archive.mended:
             warn(archive.mended)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from research_agent.memory import Archive, Segment, estimate_tokens
+from research_agent.memory import Archive, ArchiveError, NotArchived, Segment, content_hash, estimate_tokens
+from research_agent.testing.embedder import HashingEmbedder
 
 
 def page(step: int, text: str, ordinal: int = 0, **fields: object) -> Segment:
@@ -42,7 +44,8 @@ async def test_passages_come_in_the_order_of_the_run_with_their_score(archive: A
 async def test_what_is_live_stays_out(archive: Archive) -> None:
     live, gone = page(1, "Zinc is live."), page(2, "Zinc is archived.")
     await archive.archive([live, gone])
-    assert [p.segment for p in await archive.recall("zinc", budget_tokens=100, exclude=frozenset({live.id}))] == [gone]
+    for name in (live.id, live.handle, f"[{live.handle}]"):
+        assert [p.segment for p in await archive.recall("zinc", budget_tokens=100, exclude=frozenset({name}))] == [gone]
 
 
 async def test_recall_can_be_narrowed(archive: Archive) -> None:
@@ -67,6 +70,58 @@ async def test_a_narrow_filter_still_finds_what_is_ranked_far_below(archive: Arc
     far = page(3, "Among long words about every other metal there is, zinc is said once, here. " + FILLER, title="far")
     await archive.archive([*many, far])
     assert [p.segment for p in await archive.recall("zinc", budget_tokens=400, source="far")] == [far]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"ordinal": 100}, "ordinal cannot be 100; allowed: for kind 'observation', a whole number from 0 to 99"),
+        ({"kind": "nonsense"}, "kind cannot be 'nonsense'; allowed: reasoning, call, observation, finding, plan, answer"),
+        ({"trust": "some"}, "trust cannot be 'some'; allowed: own, untrusted"),
+        ({"step": -1}, "step cannot be -1; allowed: a whole number from 0"),
+        ({"step": 2**70}, "allowed: a whole number from 0"),
+        ({"run": "other"}, "run cannot be 'other'; allowed: this is the archive of run 'r'"),
+    ],
+)
+async def test_what_could_not_be_shown_again_is_refused_and_nothing_is_written(archive: Archive, wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        await archive.archive([page(1, "One."), replace(page(2, "Two."), **wrong)], bodies=["Three."])
+    assert (list(archive.segments()), archive.stats().segments) == ([], 0)
+    with pytest.raises(NotArchived):
+        archive.get_body(content_hash("Three."))
+
+
+async def test_what_nothing_can_have_finds_nothing(archive: Archive) -> None:
+    await archive.archive([page(1, "Zinc one.", url="https://a.example/zinc")])
+    half = "https://a.example/\ud800"
+    assert (archive.get(half), archive.get(f"S{10**30}00"), archive.find(kind="observation", url="\ud800")) == (None, None, [])
+    assert await archive.recall("zinc", budget_tokens=100, source="\ud800") == []
+    assert await archive.recall("zinc", budget_tokens=100, since_step=2**70) == []
+    assert len(await archive.recall("zinc \ud800", budget_tokens=100)) == 1
+    assert await archive.forget(source="\ud800") == 0
+
+
+async def test_a_folder_may_be_a_text_and_what_is_closed_says_so(tmp_path: Path) -> None:
+    archive = Archive.open(str(tmp_path / "memory"), run="r", embedder=HashingEmbedder())
+    await archive.archive([page(1, "Zinc.")])
+    await archive.close()
+    await archive.close()
+    for work in (archive.archive([page(2, "x")]), archive.recall("zinc", budget_tokens=50), archive.forget(), archive.rebuild()):
+        with pytest.raises(ArchiveError, match=r"ledger\.sqlite is closed: open it again"):
+            await work
+    for ask in (archive.stats, archive.last_step, lambda: archive.get("S100"), lambda: archive.put_body("x")):
+        with pytest.raises(ArchiveError, match="is closed"):
+            ask()
+    again = Archive.open(tmp_path / "memory", run="r", embedder=HashingEmbedder())
+    await again.flush()
+    assert (again.stats().segments, again.stats().indexed) == (1, 1)
+    await again.close()
+
+
+async def test_a_long_conversation_may_think_more_often_than_a_step_can_read(archive: Archive) -> None:
+    thought = Segment(run="r", step=1, kind="reasoning", ordinal=100, text="Zinc again.", trust="own")
+    await archive.archive([thought])
+    assert [passage.segment for passage in await archive.recall("zinc", budget_tokens=100)] == [thought]
 
 
 @pytest.mark.parametrize("budget", [0, 7, 40, 200, 1000])

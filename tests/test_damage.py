@@ -163,6 +163,22 @@ async def test_of_a_damaged_ledger_what_can_be_read_is_kept_when_that_is_asked_f
     await archive.close()
 
 
+@pytest.mark.parametrize("left", ["nothing", "an empty ledger"])
+async def test_a_complete_run_whose_ledger_is_gone_stays_complete_and_that_is_one_line(tmp_path: Path, left: str) -> None:
+    result = await Agent(config(tmp_path)).arun()
+    assert result.status == "complete"
+    for path in result.folder.glob("ledger.sqlite*"):
+        path.unlink()
+    if left == "an empty ledger":
+        await Archive.open(result.folder, run=result.id).close()
+    before = (result.folder / "run.json").read_bytes()
+    for work in (Agent(config(tmp_path)).aresume(result.id), Agent(config(tmp_path)).arewrite(result.id)):
+        with pytest.raises(RunError, match=f"run {result.id} is complete, and its ledger is gone") as error:
+            await work
+        assert "\n" not in str(error.value)
+    assert (result.folder / "run.json").read_bytes() == before
+
+
 async def test_damaged_checkpoints_go_on_from_what_can_be_read(tmp_path: Path) -> None:
     result = await begun(tmp_path)
     spoil(result.folder / "checkpoints.sqlite", "writes")

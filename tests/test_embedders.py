@@ -24,6 +24,9 @@ class Endpoint(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         type(self).keys.append(self.headers["Authorization"])
+        if body["model"] == "locked":
+            self.send_error(401)
+            return
         if type(self).refuses or body["model"] == "unknown":
             type(self).refuses -= body["model"] != "unknown"
             self.send_error(404 if body["model"] == "unknown" else 503)
@@ -75,7 +78,15 @@ def test_an_endpoint_that_is_busy_is_asked_again(endpoint: str, monkeypatch: pyt
 def test_an_endpoint_without_the_model_is_one_line(endpoint: str) -> None:
     embedder = choose(f"openai:unknown@{endpoint}").embedder
     assert embedder is not None
-    with pytest.raises(EmbeddingFailed, match="does not answer: HTTP 404"):
+    with pytest.raises(EmbeddingFailed, match=r"openai:unknown@http://127.0.0.1:\d+/v1 answers HTTP 404$"):
+        embedder.embed(["a"])
+    assert len(Endpoint.keys) == 1
+
+
+def test_a_refused_key_is_one_line_that_names_its_variable(endpoint: str) -> None:
+    embedder = choose(f"openai:locked@{endpoint}", api_key="k-1").embedder
+    assert embedder is not None
+    with pytest.raises(EmbeddingFailed, match="answers HTTP 401: does OPENAI_API_KEY hold its key"):
         embedder.embed(["a"])
     assert len(Endpoint.keys) == 1
 

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from research_agent.memory import Archive, EmbeddingFailed, Segment, choose
+from research_agent.memory import Archive, EmbedderChanged, EmbeddingFailed, Segment, choose
+from research_agent.testing.embedder import HashingEmbedder
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -72,6 +73,31 @@ def test_what_is_no_vector_of_this_model_is_refused_in_one_line(embedder: Any, a
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("changed", ["rebuild", "refuse"])
+async def test_the_same_name_at_another_address_is_another_embedder(
+    embedder: Any, changed: Literal["rebuild", "refuse"], tmp_path: Path
+) -> None:
+    archive = Archive.open(tmp_path, run="r", embedder=embedder)
+    await archive.archive([Segment(run="r", step=1, kind="observation", text="A red car.", trust="untrusted")])
+    await archive.close()
+    elsewhere = HashingEmbedder(name=choose("openai:m@http://127.0.0.1:9/v1").embedder.identity, dimensions=2)
+    if changed == "refuse":
+        with pytest.raises(EmbedderChanged, match=f"made by {embedder.identity} .*the embedder now is {elsewhere.identity}"):
+            Archive.open(tmp_path, run="r", embedder=elsewhere, changed=changed)
+    else:
+        archive = Archive.open(tmp_path, run="r", embedder=elsewhere, changed=changed)
+        await archive.close()
+        assert elsewhere.texts == 1
+
+
+def test_an_identity_tells_the_address_and_no_secret_of_it() -> None:
+    def identity(spec: str) -> str:
+        return choose(spec, api_key="k-1").embedder.identity
+
+    assert identity("openai:m") == identity("openai:m@https://api.openai.com/v1/") == "openai:m"
+    assert identity("openai:m@http://me:k-2@Host:8000/v1/?key=k-3") == "openai:m@http://host:8000/v1"
+
+
 async def test_an_archive_goes_on_by_words_and_comes_back(embedder: Any, tmp_path: Path) -> None:
     def page(step: int, text: str) -> Segment:
         return Segment(run="r", step=step, kind="observation", text=text, trust="untrusted")
@@ -80,7 +106,7 @@ async def test_an_archive_goes_on_by_words_and_comes_back(embedder: Any, tmp_pat
     archive = Archive.open(tmp_path, run="r", embedder=embedder)
     await archive.archive([page(1, "A red car."), page(2, "Bread.")])
     await archive.flush()
-    assert "does not answer: HTTP 400" in archive.stats().failure
+    assert "answers HTTP 400" in archive.stats().failure
     assert [p.segment.step for p in await archive.recall("bread", budget_tokens=100)] == [2]
     Endpoint.answers = plain
     await archive.archive([page(3, "Milk.")])

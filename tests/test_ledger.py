@@ -50,12 +50,16 @@ async def test_a_handle_names_an_observation_and_nothing_else(archive: Archive) 
     assert archive.get("nonsense") is None
 
 
-async def test_another_runs_segment_is_not_this_runs(archive: Archive) -> None:
+async def test_another_runs_segment_is_not_this_runs(tmp_path: Path) -> None:
     other = page(1, "tungsten", run="other")
-    await archive.archive([other])
+    theirs = Archive.open(tmp_path, run="other")
+    await theirs.archive([other])
+    await theirs.close()
+    archive = Archive.open(tmp_path, run="r")
     assert archive.get(other.id) is None
     assert archive.get("S100") is None
     assert await archive.recall("tungsten", budget_tokens=100) == []
+    await archive.close()
 
 
 async def test_find_tells_calls_and_pages_apart(archive: Archive) -> None:
@@ -136,8 +140,12 @@ async def test_forget_leaves_no_word_on_disk(tmp_path: Path) -> None:
 
 
 async def test_forgetting_one_run_leaves_the_other(tmp_path: Path) -> None:
-    mine, other = Archive.open(tmp_path, run="r"), page(1, "shared words", run="other")
-    await mine.archive([page(1, "shared words"), other])
+    other = page(1, "shared words", run="other")
+    theirs = Archive.open(tmp_path, run="other")
+    await theirs.archive([other])
+    await theirs.close()
+    mine = Archive.open(tmp_path, run="r")
+    await mine.archive([page(1, "shared words")])
     await mine.forget()
     await mine.close()
     theirs = Archive.open(tmp_path, run="other")

@@ -11,7 +11,7 @@ import pytest
 
 from research_agent import RunError, runs
 from research_agent.commands.remembering import export, import_, rebuild, search
-from research_agent.memory import Archive, ArchiveError, Segment
+from research_agent.memory import Archive, ArchiveError, EmbedderChanged, Segment
 from research_agent.memory.embedders import Choice
 from research_agent.testing.embedder import HashingEmbedder
 
@@ -54,6 +54,11 @@ async def test_search_writes_nothing_and_goes_on_beside_a_running_run(run: runs.
     await writer.close()
 
 
+async def test_a_search_takes_what_is_no_text(run: runs.Run, tmp_path: Path) -> None:
+    for query in ("\udced\udca0\udc80", "automobile \ud800"):
+        assert await search(run.id, tmp_path / "runs", query, 500, say=lambda text: None)
+
+
 async def test_rebuild_says_what_it_did_and_a_new_embedder_is_kept(run: runs.Run, tmp_path: Path) -> None:
     told = f"rebuilt the index of {run.id}: 1 segments in 1 pieces, 1 vectors by "
     assert await rebuild(run.id, tmp_path / "runs", "") == f"{told}onnx"
@@ -65,6 +70,19 @@ async def test_rebuild_says_what_it_did_and_a_new_embedder_is_kept(run: runs.Run
     assert "no vectors, for there is no embedder" in await rebuild(run.id, tmp_path / "runs", "none")
     with run.lock(), pytest.raises(RunError, match="is being worked on"):
         await rebuild(run.id, tmp_path / "runs", "")
+
+
+async def test_a_refused_embedder_is_told_with_both_ways_on_and_each_of_them_works(run: runs.Run, tmp_path: Path) -> None:
+    other, mine = HashingEmbedder(name="openai:other@http://h:1/v1"), HashingEmbedder(name="onnx")
+    with pytest.raises(EmbedderChanged) as refused:
+        Archive.open(run.folder, run=run.id, embedder=other, changed="refuse")
+    told = str(refused.value)
+    assert f"`research-agent memory rebuild {run.folder} --embedder openai:other@http://h:1/v1` makes them anew" in told
+    assert told.endswith("or go on with those by memory.embedder: onnx")
+    assert "\n" not in told
+    await Archive.open(run.folder, run=run.id, embedder=mine, changed="refuse").close()
+    await rebuild(run.id, tmp_path / "runs", other.identity)
+    await Archive.open(run.folder, run=run.id, embedder=other, changed="refuse").close()
 
 
 async def test_a_memory_goes_to_another_folder_and_is_searched_there(run: runs.Run, tmp_path: Path) -> None:
@@ -79,6 +97,18 @@ async def test_a_memory_goes_to_another_folder_and_is_searched_there(run: runs.R
     (tmp_path / "full" / "x").write_text("mine")
     with pytest.raises(RunError, match="holds something else: import into a new folder"):
         await import_(file, tmp_path / "full", "onnx", say=said.append)
+
+
+async def test_nothing_is_imported_into_a_run_of_its_own_however_empty_its_memory_is(run: runs.Run, tmp_path: Path) -> None:
+    await export(run.id, tmp_path / "runs", tmp_path / "m.jsonl")
+    other = runs.create(tmp_path / "runs", "What of ships?", config={"memory": {"embedder": "none"}})
+    await Archive.open(other.folder, run=other.id).close()
+    with pytest.raises(RunError, match="is a run of its own: import into a new folder"):
+        await import_(tmp_path / "m.jsonl", other.folder, "none", say=lambda text: None)
+    assert (other.read()["status"], other.read()["question"]) == ("running", "What of ships?")
+    archive = Archive.open(other.folder, run=other.id, read_only=True)
+    assert list(archive.segments()) == []
+    await archive.close()
 
 
 def test_a_damaged_file_is_one_line_and_makes_nothing(tmp_path: Path) -> None:
@@ -109,6 +139,20 @@ async def test_a_damaged_memory_is_one_line_to_whoever_searches_it(tmp_path: Pat
             told.append(str(error))
     assert told
     assert all(f"memory rebuild {made.folder}` keeps what can be read" in line for line in told)
+
+
+@pytest.mark.parametrize("left", [b"", b"no database at all. " * 900])
+async def test_of_a_ledger_that_is_no_more_nothing_is_promised(run: runs.Run, tmp_path: Path, left: bytes) -> None:
+    path = run.folder / "ledger.sqlite"
+    path.unlink()
+    if left:
+        path.write_bytes(left)
+        with pytest.raises(ArchiveError, match="keeps what can be read of it, if anything can"):
+            await search(run.id, tmp_path / "runs", "car", 400, say=lambda text: None)
+    before = files(run.folder)
+    with pytest.raises((RunError, ArchiveError), match="nothing in it can be read" if left else "there is no memory in"):
+        await rebuild(run.id, tmp_path / "runs", "none")
+    assert files(run.folder).keys() <= {*before, ".memory.lock", ".lock"}
 
 
 async def test_a_folder_by_another_name_is_not_taken_for_an_empty_memory(run: runs.Run, tmp_path: Path) -> None:

@@ -383,6 +383,19 @@ def test_what_reaches_a_batch_past_put_is_checked_as_well(tmp_path: Path) -> Non
         assert store.list_namespaces() == []
 
 
+def test_a_key_with_half_a_character_is_refused_in_one_line_and_is_not_taken_for_another(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path) as store:
+        store.put(("a",), "?", {"text": "one"})
+        with pytest.raises(ValueError, match=r"the key '\\ud800' in \('a',\) cannot be kept"):
+            store.put(("a",), "\ud800", {"text": "two"})
+        assert store.get(("a",), "\ud800") is None
+        store.delete(("a",), "\ud800")
+        assert store.get(("a",), "?").value == {"text": "one"}
+        assert len(store.search(("a",), query="\ud800 one")) == 1
+    with pytest.raises(ArchiveError, match="is closed"):
+        store.get(("a",), "?")
+
+
 def test_dimensions_that_are_not_what_was_said_are_told(tmp_path: Path) -> None:
     with ChromaStore(tmp_path, index={"dims": 32, "embed": Hashed(dimensions=64)}) as store:
         store.put(("t",), "1", {"text": "lamp"})

@@ -233,6 +233,18 @@ async def test_forget_takes_the_vectors_too(tmp_path: Path) -> None:
     assert not (tmp_path / "vectors").exists()
 
 
+async def test_what_is_archived_after_all_was_forgotten_is_found_by_meaning(tmp_path: Path) -> None:
+    archive = Archive.open(tmp_path, run="r", embedder=HashingEmbedder(same=SAME))
+    await archive.archive(PAGES)
+    await archive.flush()
+    await archive.forget()
+    await archive.archive(PAGES)
+    await archive.flush()
+    assert (archive.stats().indexed, archive.stats().failure) == (4, "")
+    assert await best(archive, "car") == 1
+    await archive.close()
+
+
 async def test_an_embedder_that_is_down_costs_only_the_meaning(tmp_path: Path) -> None:
     embedder = HashingEmbedder(same=SAME)
     archive = Archive.open(tmp_path, run="r", embedder=embedder)
@@ -274,6 +286,11 @@ def test_an_exact_comparison_leaves_out_what_is_not_there(tmp_path: Path) -> Non
         ("word2vec", "none of: auto, none"),
         ("onnx:x", "none of: auto, none"),
         ("openai", "none of: auto, none"),
+        ("openai:x", "openai:x needs a key: set OPENAI_API_KEY"),
+        ("openai:x@https://api.openai.com/v1/", "needs a key"),
+        ("openai:x@nonsense", "openai:x@nonsense is none of: openai:NAME, openai:NAME@http://"),
+        ("openai:x@http://h:port/v1", "is none of: openai:NAME"),
+        ("openai:@http://h/v1", "is none of: openai:NAME"),
         ("onnx", "its files are not in"),
         ("sentence-transformers:no/such-model", "sentence-transformers:no/such-model"),
     ],

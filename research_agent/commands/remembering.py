@@ -61,6 +61,8 @@ async def search(id: str, out: Path, query: str, tokens: int, *, say: Say) -> li
 async def rebuild(id: str, out: Path, spec: str) -> str:
     """Makes the index anew from the ledger; says what it did. `spec`: by this embedder, which the run then keeps."""
     run = runs.find(id, out)
+    if not (run.folder / "ledger.sqlite").is_file():  # to open it is to make it, and an empty one looks like a memory
+        raise RunError(f"there is no memory in {run.folder}: its ledger.sqlite is gone, and an index is made of nothing else")
     with run.lock():
         embedder = _embedder(spec or _spec(run))
         archive = Archive.open(run.folder, run=run.id, embedder=embedder, vectors=_server(run), accept_loss=True)
@@ -90,6 +92,8 @@ def _folder(into: Path) -> Run:
     try:
         if into.exists() and any(into.iterdir()) and not (into / "ledger.sqlite").is_file():
             raise RunError(f"{into} holds something else: import into a new folder")
+        if (into / runs.RECORD).exists() and Run(into.resolve()).read().get("status") != "imported":
+            raise RunError(f"{into} is a run of its own: import into a new folder, and name it in memory.also")
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{into} cannot be made: {error.strerror or error}") from error

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from langgraph.checkpoint.base import CheckpointTuple
 
 from research_agent.history.steps import read_only, values_of
+from research_agent.memory import ArchiveError
+from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
 
 _INTERRUPT, _TASKS, _BRANCH = "__interrupt__", "__pregel_tasks", "branch:to:"
@@ -22,6 +26,21 @@ async def must_wait(run: Run) -> None:
 async def _waits(run: Run) -> bool:
     async with read_only(run) as history:
         return bool(history) and any(channel == _INTERRUPT for _, channel, _ in history[-1].pending_writes or ())
+
+
+def must_remember(run: Run) -> None:
+    """What it found, where it is complete: without its ledger it would end as one that found nothing. Raises RunError."""
+    if run.read().get("status") == "complete" and _holds_nothing(run):
+        told = f"run {run.id} is complete, and its ledger is gone: there is no memory in {run.folder}"
+        raise RunError(f"{told}; its report stays as it is, and nothing can go on from it until ledger.sqlite is back")
+
+
+def _holds_nothing(run: Run) -> bool:
+    try:
+        with closing(Ledger(run.folder / "ledger.sqlite", read_only=True)) as ledger:
+            return ledger.count(run.id)[0] == 0
+    except ArchiveError:  # damage is told by whoever opens it to work
+        return not (run.folder / "ledger.sqlite").is_file()
 
 
 async def must_have_ended(run: Run) -> None:

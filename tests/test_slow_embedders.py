@@ -1,0 +1,88 @@
+"""An embedder that is slow or hangs: no recall waits long for it, and whoever asks is told why it went by words."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_damage import config
+
+from research_agent import Agent
+from research_agent.events import Event
+from research_agent.memory import Archive, Choice, Segment, choose
+from research_agent.testing.embedder import HashingEmbedder
+
+
+def page(step: int, text: str) -> Segment:
+    return Segment(run="r", step=step, kind="observation", text=text, trust="untrusted")
+
+
+PAGES = [page(1, "The automobile was parked."), page(2, "Bread is made from flour.")]
+
+
+@pytest.fixture
+def hung() -> Iterator[socket.socket]:
+    """An endpoint that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def url(server: socket.socket) -> str:
+    return f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+
+
+async def steps(archive: Archive, query: str) -> list[int]:
+    return [passage.segment.step for passage in await archive.recall(query, budget_tokens=100)]
+
+
+async def test_a_recall_waits_a_short_time_for_a_hung_embedder_and_the_next_one_not_at_all(tmp_path: Path) -> None:
+    embedder, told = HashingEmbedder(same={"automobile": "car"}), list[str]()
+    archive = Archive.open(tmp_path, run="r", embedder=embedder, on_failure=told.append)
+    await archive.archive(PAGES)
+    await archive.flush()
+    embedder.gate.clear()
+    begun = time.monotonic()
+    assert await steps(archive, "flour") == [2]
+    assert time.monotonic() - begun < 4.5
+    again = time.monotonic()
+    assert await steps(archive, "flour") == [2]
+    assert time.monotonic() - again < 1.0
+    assert told == [archive.stats().failure] == ["hashing has not answered within 3 s: recall goes by words until it does"]
+    embedder.gate.set()
+    while archive.stats().failure:  # its answer comes, and it is asked again
+        assert time.monotonic() - begun < 20
+        await archive.recall("car", budget_tokens=100)
+    assert 1 in await steps(archive, "car")
+    assert len(told) == 1
+    await archive.close()
+
+
+async def test_an_endpoint_that_hangs_from_the_start_holds_up_no_recall(hung: socket.socket, tmp_path: Path) -> None:
+    told = list[str]()
+    archive = Archive.open(tmp_path, run="r", embedder=choose(f"openai:m@{url(hung)}").embedder, on_failure=told.append)
+    begun = time.monotonic()
+    await archive.archive(PAGES)
+    assert [await steps(archive, "flour") for _ in range(3)] == [[2]] * 3
+    assert time.monotonic() - begun < 5.0
+    assert "has not answered within 3 s" in archive.stats().failure == told[0]
+    hung.close()  # resets who waits, and refuses who comes: closing waits for the thread that embeds
+    await archive.close()
+
+
+async def test_a_run_is_told_while_it_goes_that_its_vectors_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder, seen = HashingEmbedder(), list[str]()
+    embedder.up = False
+    monkeypatch.setattr("research_agent.memories.choose", lambda spec, **_: Choice(embedder, ""))
+
+    def on_event(event: Event) -> None:
+        seen.append(event["text"] if event["type"] == "warning" else event["type"])
+
+    result = await Agent(config(tmp_path, memory={"embedder": "onnx"}, limits={"steps": 4})).arun(on_event=on_event)
+    told = "the memory works without vectors for now, recall goes by words: hashing is down"
+    assert seen.count(told) == 1
+    assert seen.index(told) < seen.index("report" if result.report else "end")
+    assert [warning for warning in json.loads((result.folder / "run.json").read_text())["warnings"] if told in str(warning)]
