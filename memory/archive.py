@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -24,9 +23,10 @@ from .forgetting import notes_on, without
 from .indexer import Indexer
 from .ledger import COMMON, Ledger
 from .packing import pack
+from .places import Places
 from .recall import Ranked, Ranking, Weights
 from .remedy import either
-from .segment import MAX_ORDINALS, Kind, Passage, Segment, content_hash, parse_handle
+from .segment import Kind, Passage, Segment, parse_handle
 from .segment import check as check_segment
 from .vectors import check
 
@@ -34,7 +34,6 @@ Changed = Literal["rebuild", "refuse"]
 """What becomes of the vectors of another embedder than the one that is there now."""
 _CANDIDATES = 60
 _WEIGHTS = Weights()
-_PROMISES = 1_000
 """Places kept for observations that are not archived yet; of more than these the oldest are given up."""
 
 
@@ -62,8 +61,7 @@ class Archive:
         self._index = index
         self._indexer = index() if index else None
         self._weights = weights
-        self._promised: dict[tuple[int, int], tuple[str, str]] = {}
-        self._promising = threading.Lock()
+        self._places = Places(ledger, run)
         self.run = run
 
     @classmethod
@@ -246,30 +244,7 @@ class Archive:
 
         It is kept for whoever asked: others may be about to archive theirs. Where many conversations have filled a step, it is a later one.
         """
-        with self._promising:
-            while (ordinal := self._free_ordinal(step, thread, text)) is None:
-                step += 1
-            if len(self._promised) > _PROMISES:
-                waiting = [place for place in self._promised if self._ledger.by_handle(self.run, *place) is None]
-                self._promised = {place: self._promised[place] for place in waiting[-_PROMISES // 2 :]}
-            return step, ordinal
-
-    def _free_ordinal(self, step: int, thread: str, text: str) -> int | None:
-        mine, base = (thread, content_hash(text)), Segment(run=self.run, thread=thread, step=step, kind="observation", text="", trust="own")
-        promised = [self._promised.get((step, ordinal)) for ordinal in range(MAX_ORDINALS)]
-        if mine in promised:
-            return promised.index(mine)
-        unsaid = [ordinal for ordinal, who in enumerate(promised) if who is None]
-        if unsaid and self._ledger.by_handle(self.run, step, MAX_ORDINALS - 1):  # full: its own is found by id, without reading the others
-            own = ((ordinal, self._ledger.get(replace(base, ordinal=ordinal).id)) for ordinal in unsaid)
-            return next((ordinal for ordinal, known in own if known and known.text == text), None)
-        for ordinal in unsaid:
-            known = self._ledger.by_handle(self.run, step, ordinal)
-            if known is None:
-                self._promised[step, ordinal] = mine
-            if known is None or (known.thread, known.text) == (thread, text):
-                return ordinal
-        return None
+        return self._places.free(step, thread, text)
 
     def find(self, *, kind: Kind, url: str = "", args_hash: str = "", newest: int = 0) -> list[Segment]:
         """Segments of a kind, in the order of the run; only so many of the newest, if a number is given."""
