@@ -250,9 +250,9 @@ class Archive:
         """Segments of a kind, in the order of the run; only so many of the newest, if a number is given."""
         return self._ledger.find(self.run, kind, url=url, args_hash=args_hash, newest=newest)
 
-    def last_step(self) -> int:
-        """The last that anything is archived of; 0 if nothing is."""
-        return self._ledger.last_step(self.run)
+    def last_step(self, kinds: Sequence[Kind] = ()) -> int:
+        """The last that anything is archived of, or anything of these kinds; 0 if nothing is."""
+        return self._ledger.last_step(self.run, kinds)
 
     def segments(self) -> Iterator[Segment]:
         """All of the run, in its order."""

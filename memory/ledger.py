@@ -203,8 +203,9 @@ class Ledger:
             where = f"seq IN (SELECT seq FROM segments WHERE {where} ORDER BY step DESC, seq DESC LIMIT {newest:d})"
         return self._segments(where, *values)
 
-    def last_step(self, run: str) -> int:
-        return int(self._one("SELECT coalesce(max(step), 0) FROM segments WHERE run = ?", run))
+    def last_step(self, run: str, kinds: Sequence[Kind] = ()) -> int:
+        where, values = where_of(Filter(run, kinds))
+        return int(self._one(f"SELECT coalesce(max(s.step), 0) FROM segments s WHERE {where}", *values))
 
     def segments(self, run: str) -> Iterator[Segment]:
         """In the order of the run. Read in pages, so that a long run never stands in memory whole."""

@@ -160,9 +160,9 @@ class Session:
             told = "the turns that they stood in are left out of what is sent"
             self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
             before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
-        if (held := archive.last_step()) > before.get("step", 0):
-            again = {**again, "held": held}
-        if resumed and not before and held:
+        if (held := archive.last_step(("observation", "finding"))) > before.get("step", 0):
+            again = {**again, "held": held}  # a tool runs only once its call is in a checkpoint: some are lost
+        if resumed and not before and archive.last_step():
             self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
             again = {**again, "spent": {"usage": self._told_usage()}}
         return before, again

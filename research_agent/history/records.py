@@ -168,7 +168,7 @@ def _led_on(records: Iterable[Record]) -> list[Record]:
     for record in records:
         if record.kind == "session" and record.at > -2:
             kept = [one for one in kept if one.at <= record.at + (one.kind not in ("session", "fork"))]
-        elif record.kind == "session" and record.data.get("held"):
+        elif record.kind == "session" and record.data.get("spent"):  # it began again
             kept = []
         kept.append(record)
     return kept
