@@ -17,11 +17,13 @@ Turn = Callable[[int], Sequence[Segment]]
 
 
 def follows(archive: Archive, own: int, turn: Turn) -> int:
-    """The step that a turn follows on. A turn that was archived before is found where it stands: a process may have died after that."""
+    """The step that a turn follows on, never one before its state's. A turn that was archived is found where it stands: its process may
+    have died after that.
+    """
     if not _taken(archive, turn(own)):
         return own
     for step in _same_calls(archive, turn(own)):
-        if all((there := archive.get(segment.id)) and there.text == segment.text for segment in turn(step)):
+        if step >= own and all((there := archive.get(segment.id)) and there.text == segment.text for segment in turn(step)):
             return step
     last = archive.last_step()
     return last + 1 if _taken(archive, turn(last)) else last

@@ -43,8 +43,8 @@ class Asking:
         try:
             return answer.result(PATIENCE_S)
         except TimeoutError:
-            if answer.done():  # the embedder's own
-                raise
+            if answer.done():  # just now; or it is the embedder's own timeout, which is raised again
+                return answer.result()
             self._overdue = answer
             raise Late(self._embedder) from None
 

@@ -208,14 +208,14 @@ class Indexer:
     def _open(self) -> None:
         identity, dimensions, where = self._embedder.identity, self._embedder.dimensions, self._where
         self._known.set()
+        known = self._ledger.indexed_count(self._run)[1]  # first: a writer beside this adds vectors before the ledger says so
         if self._writer is not None and isinstance(where, Path):
             self._copy = borrowed(where, self._writer)
             where = Path(self._copy.name) / "vectors"
         mine = self._writer is None
         vectors = Vectors.open(where, run=self._run, identity=identity, dimensions=dimensions, keep=self._keep, mend=mine)
         self.mended = vectors.mended or self.mended
-        known = self._ledger.indexed_count(self._run)[1]
-        held = vectors.count()  # asked last: a writer on a server adds to it before the ledger says so
+        held = vectors.count()
         if mine and held != known:
             vectors.delete(self._ledger.reconcile(self._run, vectors.keys()))
         elif held < known:

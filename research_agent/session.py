@@ -162,9 +162,10 @@ class Session:
             before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
         if (held := archive.last_step(("observation", "finding"))) > before.get("step", 0):
             again = {**again, "held": held}  # a tool runs only once its call is in a checkpoint: some are lost
-        if resumed and not before and archive.last_step():
+        spent = self._told_usage()
+        if resumed and not before and (archive.last_step() or spent["output"]):
             self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
-            again = {**again, "spent": {"usage": self._told_usage()}}
+            again = {**again, "spent": {"usage": spent}}
         return before, again
 
     def _show_so_far(self, before: ResearchState) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from research_agent.graphs.counting import Meter, beginning, parts_of
+from research_agent.graphs.numbering import follows
 from research_agent.graphs.state import TurnRef
 from research_agent.history.replay import replay
+from research_agent.memory import Archive, Segment
 from research_agent.runs import Run
 from research_agent.testing.crash.rig import Life, Rig
 from research_agent.testing.crash.world import World
@@ -84,6 +86,30 @@ async def test_without_its_checkpoints_a_run_begins_again_with_what_it_read_and_
     assert record["usd"] == pytest.approx(life.billed_usd, rel=0.01)  # which counts the first replies as if they made two calls as well
     played = await replay(Run(folder))
     assert (played.difference, played.requests) == ("", played.recorded)
+
+
+async def test_what_was_spent_on_the_plan_alone_stays_on_the_bill(life: Life) -> None:
+    assert life.killed_at("thinking.before")
+    folder = folder_of(life)
+    assert life.billed_usd > 0
+    lose(folder, "checkpoints.sqlite")
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    assert json.loads((folder / "run.json").read_text("utf-8"))["usd"] == pytest.approx(life.billed_usd, rel=1e-3)
+    played = await replay(Run(folder))
+    assert (played.difference, played.requests) == ("", played.recorded)
+
+
+async def test_a_turn_that_repeats_an_old_call_is_never_put_before_its_state(tmp_path: Path) -> None:
+    def call(step: int, text: str) -> Segment:
+        return Segment(run="r", step=step, kind="call", text=text, args_hash=text, trust="own")
+
+    archive = Archive.open(tmp_path, run="r")
+    await archive.archive([call(5, "X"), call(9, "Y"), call(11, "Z")])
+    assert follows(archive, 10, lambda step: [call(step + 1, "X")]) == 11
+    await archive.archive([call(12, "X")])
+    assert follows(archive, 10, lambda step: [call(step + 1, "X")]) == 11  # its process died after that
+    await archive.close()
 
 
 async def test_checkpoints_of_some_turns_ago_lead_on_to_other_turns_in_places_of_their_own(
