@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,17 +13,17 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from . import clip, recall, transfer
+from . import transfer
 from .allowed import Filter
 from .database import storable
 from .embedders import Embedder
 from .errors import ArchiveError, ArchiveInUse, EmbedderChanged, ReadOnly
+from .finding import Finding
 from .forgetting import notes_on, without
 from .indexer import Indexer
-from .ledger import COMMON, Ledger
-from .packing import pack
+from .ledger import Ledger
 from .places import Places
-from .recall import Ranked, Ranking, Weights
+from .recall import Weights
 from .remedy import either
 from .segment import Kind, Passage, Segment, parse_handle
 from .segment import check as check_segment
@@ -32,9 +31,7 @@ from .vectors import check
 
 Changed = Literal["rebuild", "refuse"]
 """What becomes of the vectors of another embedder than the one that is there now."""
-_CANDIDATES = 60
 _WEIGHTS = Weights()
-"""Places kept for observations that are not archived yet; of more than these the oldest are given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,85 +149,12 @@ class Archive:
         """
         hidden = frozenset(self._id(name) for name in exclude)
         allowed = Filter(self.run, kinds, self._id(source), since_step, hidden)
-        return await asyncio.to_thread(self._recall, storable(query), allowed, budget_tokens)
+        return await Finding(self._ledger, self._indexer, self._weights).passages(storable(query), allowed, budget_tokens)
 
     def _id(self, name: str) -> str:
         """Of the segment that a handle names; anything else as it is."""
         named = self.get(name) if parse_handle(name) else None
         return named.id if named else name
-
-    def _recall(self, query: str, allowed: Filter, budget_tokens: int) -> list[Passage]:
-        ranked = self._ranked(query, allowed)
-        chosen = pack(ranked, budget_tokens)
-        if not chosen and ranked:  # not even one fits: as much of the best as does
-            return self._opening(ranked[0], budget_tokens)
-        return self._passages(chosen)
-
-    def _ranked(self, query: str, allowed: Filter) -> list[Ranked]:
-        """Candidates by words and by meaning, then what the best of them lead to."""
-        asked = recall.expressions(query)
-        if not asked:
-            return []
-        ledger = self._ledger
-        frequency = {word: ledger.frequency(expression) for word, expression in asked.items()}
-        ranking = Ranking(recall.read(query, frequency, ledger.size()), self._weights)
-        indexer = self._indexer
-        vector = indexer.vector(query) if indexer else None
-        cosines = indexer.nearest(vector, allowed, _CANDIDATES) if indexer and vector is not None else {}
-        floor = min(cosines.values(), default=0.0)
-        near = {id: recall.nearness(cosine, floor) for id, cosine in cosines.items()}
-
-        def add(ids: Iterable[int]) -> None:
-            chunks = ledger.chunks(list(dict.fromkeys(ids)))
-            if indexer and vector is not None:
-                others = indexer.cosines(vector, [chunk for chunk in chunks if chunk.id not in near])
-                near.update((id, recall.nearness(cosine, floor)) for id, cosine in others.items())
-            ranking.add(chunks, near)
-
-        telling = [expression for word, expression in asked.items() if frequency[word] < COMMON]
-        sought = telling if len(telling) > 1 else list(asked.values())
-        found, thoughts = ledger.search(" OR ".join(sought), allowed, _CANDIDATES)
-        add([*found, *near])
-        self._follow(ranking, thoughts, allowed, add)
-        titles, shared = ranking.leads()
-        rare = ledger.named(shared, most=recall.RARE)
-        held = ledger.let_through([*ranking.parts(), *(id for ids in rare.values() for id in ids)], allowed)
-        add([*ledger.titled(titles, allowed), *held])
-        return ranking.ranked(rare)
-
-    def _follow(self, ranking: Ranking, thoughts: Sequence[int], allowed: Filter, add: Callable[[Iterable[int]], None]) -> None:
-        """From the thoughts that asked the same, to what was read for them, and for the thoughts that came next."""
-        ledger = self._ledger
-        own = Filter(self.run, ("reasoning", "call"), exclude=allowed.exclude)
-        asked = ledger.chunks(ledger.let_through(thoughts[: 2 * recall.THOUGHTS], own))
-        followed: dict[int, tuple[float, list[int], int]] = {}
-        for seq, good in ranking.thoughts(asked):
-            for share in recall.FOLLOWED:
-                if seq and followed.get(seq, (0.0,))[0] < good * share:
-                    read, then = followed[seq][1:] if seq in followed else ledger.turn_after(self.run, seq)
-                    followed[seq] = good * share, read, then
-                    seq = then
-        for seq, (good, read, _) in followed.items():
-            thought, seen = ledger.chunks(ledger.chunks_of([seq], own)), ledger.chunks(ledger.chunks_of(read, allowed))
-            add(chunk.id for chunk in seen)
-            ranking.follow(good, thought, seen)
-
-    def _passages(self, chosen: Sequence[Ranked]) -> list[Passage]:
-        """One for each segment, its chunks in their order; the segments in the order of the run."""
-        together: dict[int, list[Ranked]] = defaultdict(list)
-        for item in chosen:
-            together[item.chunk.segment].append(item)
-        segments = self._ledger.at(list(together))
-        passages = []
-        for seq in sorted(together, key=lambda seq: (segments[seq].step, seq)):
-            spans = self._ledger.spans(seq)
-            shown = [spans[n] for n in sorted(item.chunk.n for item in together[seq])]
-            passages.append(Passage(segments[seq], clip.join(segments[seq].text, shown), max(item.score for item in together[seq])))
-        return passages
-
-    def _opening(self, item: Ranked, budget_tokens: int) -> list[Passage]:
-        text = clip.head(item.chunk.text, budget_tokens)
-        return [Passage(self._ledger.at([item.chunk.segment])[item.chunk.segment], text, item.score)] if text else []
 
     def get(self, id_or_handle: str) -> Segment | None:
         """A segment of this run by its id, or the observation of a handle."""

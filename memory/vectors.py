@@ -43,10 +43,23 @@ def _failing(server: str = "") -> Iterator[None]:
     try:
         yield
     except (ChromaError, httpx.HTTPError, sqlite3.Error, ValueError) as error:  # ValueError: a server that is not there
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = _said(error)
         if server:
             said = f"{said}; start the Chroma server at {server}, or check store.vectors"
         raise IndexFailed(f"the vector index failed: {said}") from error
+    except BaseException as error:
+        if not _panicked(error):
+            raise
+        raise IndexFailed(f"the vector index failed: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _panicked(error: BaseException) -> bool:
+    """Whether it is Chroma's own, of its part in Rust, for which there is no class to be named."""
+    return type(error).__name__ == "PanicException"
 
 
 class Vectors:
@@ -78,6 +91,10 @@ class Vectors:
                     return cls._collect(_local(str(where)), run, identity, dimensions, keep)
             except IndexFailed as error:
                 damage = str(error)
+            except ArchiveError:
+                raise
+            except Exception as error:  # noqa: BLE001 - Chroma says in no one way that a file holds what it never wrote
+                damage = f"{type(error).__name__}: {_said(error)}"
         if not mend:
             raise IndexDamaged(f"the vectors of {run} are damaged ({damage})")
         shutil.rmtree(where, ignore_errors=True)

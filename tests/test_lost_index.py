@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +176,17 @@ async def test_a_file_that_holds_something_else_is_recognised(large: Path, tmp_p
     reader = Archive.open(copy, run="r", embedder=EMBEDDER, read_only=True)
     assert reader.opened().startswith("the vectors of r are damaged (")
     await reader.close()
+
+
+@pytest.mark.parametrize("column", ["collections.id", "segments.type", "collection_metadata.str_value", "embeddings_queue.metadata"])
+async def test_a_database_whose_texts_are_none_is_recognised_and_made_anew(large: Path, tmp_path: Path, column: str) -> None:
+    copy = Path(shutil.copytree(large, tmp_path / "copy"))
+    table, name = column.split(".")
+    with closing(sqlite3.connect(copy / "vectors" / "chroma.sqlite3")) as db, db:
+        assert db.execute(f"UPDATE {table} SET {name} = CAST(x'ff41fe' AS TEXT)").rowcount
+    archive = Archive.open(copy, run="r", embedder=EMBEDDER)
+    await archive.flush()
+    stats = archive.stats()
+    assert (stats.indexed, stats.failure) == (stats.chunks, "")
+    assert stats.mended.startswith("the vectors of r were damaged (")
+    await archive.close()
