@@ -127,12 +127,28 @@ async def test_blocks_in_a_turn_that_is_too_large_are_cut_to_their_text(tmp_path
         picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 30_000}}
         return [{"type": "text", "text": f"{FILLER}{fact(place)}"}, picture]
 
-    chat = ScriptedModel(script=turns_of(2))
+    chat = ScriptedModel(script=turns_of(5))
     middleware = TraceMemoryMiddleware(tmp_path, window_tokens=8_000, max_output_tokens=1_000)
     agent = create_agent(chat, [looking], system_prompt="x", middleware=[middleware])
     result = await agent.ainvoke(ASKED, CONFIG)
     shown = [m for m in result["messages"] if isinstance(m, ToolMessage)]
-    assert [fact(n) in str(m.content) and "AAAA" not in str(m.content) for n, m in enumerate(shown, 1)] == [True, True]
+    assert [fact(n) in str(m.content) and "AAAA" not in str(m.content) for n, m in enumerate(shown, 1)] == [True] * 5
+    await middleware.aclose()
+
+
+async def test_a_picture_counts_what_it_costs_and_not_its_bytes(tmp_path: Path) -> None:
+    picture = {"type": "image", "base64": "iVBORw0K" * 40_000, "mime_type": "image/png"}
+
+    @tool("look")
+    async def looking(place: int) -> list[dict[str, Any]]:
+        """Look at a place."""
+        return [{"type": "text", "text": fact(place)}, picture]
+
+    chat = ScriptedModel(script=turns_of(1, 1, 1))
+    middleware = TraceMemoryMiddleware(tmp_path, window_tokens=16_000, max_output_tokens=1_000)
+    agent = create_agent(chat, [looking], middleware=[middleware])
+    await agent.ainvoke({"messages": [HumanMessage([{"type": "text", "text": "Which lighthouse is this?"}, picture])]}, CONFIG)
+    assert [sum(picture in m.content for m in prompt) for prompt in chat.prompts] == [1, 2, 3, 4]
     await middleware.aclose()
 
 
