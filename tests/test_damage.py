@@ -19,7 +19,7 @@ import pytest
 from research_agent import Agent, Config, RunError
 from research_agent.ending import Result
 from research_agent.history.listing import rows
-from research_agent.memory import Archive, ArchiveError, Segment
+from research_agent.memory import Archive, ArchiveError, Segment, content_hash
 from research_agent.runs import Run
 from research_agent.stores import lock
 
@@ -160,6 +160,28 @@ async def test_of_a_damaged_ledger_what_can_be_read_is_kept_when_that_is_asked_f
     archive = Archive.open(tmp_path, run="r", accept_loss=True)
     assert "rows are lost; the damaged one is" in archive.mended
     assert 30 < archive.stats().segments < 60
+    await archive.close()
+
+
+@pytest.mark.parametrize("told", [b"id of a segment", b"hash of a text", b"name of a table"])
+async def test_a_byte_that_was_turned_over_is_no_traceback_and_costs_no_more_than_it_must(tmp_path: Path, told: bytes) -> None:
+    pages = [page(n, f"A penguin of number {n}.") for n in range(1, 9)]
+    archive = Archive.open(tmp_path, run="r")
+    await archive.archive(pages)
+    await archive.close()
+    path = tmp_path / "ledger.sqlite"
+    data = path.read_bytes()
+    words = {b"id of a segment": pages[3].id, b"hash of a text": content_hash(pages[3].text), b"name of a table": "CREATE TABLE names"}
+    path.write_bytes(data.replace(words[told].encode(), words[told].encode()[:-1] + b"\xff"))
+    if told == b"name of a table":
+        with pytest.raises(ArchiveError, match="cannot be read as a ledger"):
+            Archive.open(tmp_path, run="r", accept_loss=True)
+        return
+    archive = Archive.open(tmp_path, run="r", accept_loss=True)
+    await archive.rebuild()
+    assert list(archive.segments()) == [*pages[:3], *pages[4:]]
+    assert len(await archive.recall("penguin", budget_tokens=500)) == 7
+    assert "damaged and is made anew" in archive.mended
     await archive.close()
 
 
