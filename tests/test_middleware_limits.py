@@ -178,6 +178,38 @@ async def test_more_conversations_than_a_step_has_handles_share_an_archive(tmp_p
     await archive.close()
 
 
+@pytest.mark.parametrize("at_once", [1, 50])
+async def test_conversations_with_a_folder_each_do_not_all_stay_open(tmp_path: Path, at_once: int) -> None:
+    there = asyncio.Barrier(at_once)
+
+    @tool
+    async def fetch(q: str) -> str:
+        """Fetch."""
+        await there.wait()
+        return f"page of {q}"
+
+    def reply(messages: list[BaseMessage], kwargs: dict[str, Any]) -> AIMessage:
+        if isinstance(messages[-1], ToolMessage):
+            return AIMessage("Done.")
+        return AIMessage("", tool_calls=[{"name": "fetch", "args": {"q": str(messages[-1].content)}, "id": f"c{len(messages)}"}])
+
+    middleware = TraceMemoryMiddleware(tmp_path)
+    agent = create_agent(ScriptedModel(script=reply), [fetch], middleware=[middleware], checkpointer=InMemorySaver())
+    threads: list[Any] = [{"configurable": {"thread_id": f"t{n}"}} for n in range(50)]
+    for first in range(0, 50, at_once):
+        some = range(first, first + at_once)
+        results = await asyncio.gather(*(agent.ainvoke({"messages": [HumanMessage(f"q{n}")]}, threads[n]) for n in some))
+        assert all(result["messages"][-1].content == "Done." for result in results)
+    there = asyncio.Barrier(1)
+    assert sum(middleware.archive(f"t{n}") is not None for n in range(50)) <= 32
+    for n in (0, 49):
+        await agent.ainvoke({"messages": [HumanMessage("more")]}, threads[n])
+        archive = middleware.archive(f"t{n}")
+        assert archive
+        assert [segment.text for segment in archive.find(kind="observation")] == [f"page of q{n}", "page of more"]
+    await middleware.aclose()
+
+
 async def test_a_place_is_kept_for_who_asked_but_not_for_ever(tmp_path: Path) -> None:
     archive = Archive.open(tmp_path, run="app")
     assert archive.free_place(1, "waiting", "text") == (1, 0)
