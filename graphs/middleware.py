@@ -148,26 +148,28 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ExtendedModelResponse[Any]:
-        turn = now(self._prepared(request))
-        while True:
-            try:
-                response = handler(turn.request)
-            except Exception as error:  # noqa: BLE001 - whatever the model's client raises: what is no overflow is raised again
-                turn = now(self._after_overflow(turn, error))
-                continue
-            return now(self._done(turn, response))
+        with self._memories.using():
+            turn = now(self._prepared(request))
+            while True:
+                try:
+                    response = handler(turn.request)
+                except Exception as error:  # noqa: BLE001 - whatever the model's client raises: what is no overflow is raised again
+                    turn = now(self._after_overflow(turn, error))
+                    continue
+                return now(self._done(turn, response))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ExtendedModelResponse[Any]:
-        turn = await self._prepared(request)
-        while True:
-            try:
-                response = await handler(turn.request)
-            except Exception as error:  # noqa: BLE001
-                turn = await self._after_overflow(turn, error)
-                continue
-            return await self._done(turn, response)
+        with self._memories.using():
+            turn = await self._prepared(request)
+            while True:
+                try:
+                    response = await handler(turn.request)
+                except Exception as error:  # noqa: BLE001
+                    turn = await self._after_overflow(turn, error)
+                    continue
+                return await self._done(turn, response)
 
     async def _prepared(self, request: ModelRequest[Any]) -> _Turn:
         """Everything said so far archived, and the prompt compacted if it is due."""
@@ -261,24 +263,27 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
     ) -> ToolMessage | Command[Any]:
         with standing(self._standing(request)):
             result = handler(request)
-        return now(self._kept(request, result))
+        with self._memories.using():
+            return now(self._kept(request, result))
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         with standing(self._standing(request)):
             result = await handler(request)
-        return await self._kept(request, result)
+        with self._memories.using():
+            return await self._kept(request, result)
 
     def _standing(self, request: ToolCallRequest) -> frozenset[str]:
         """Ids of the segments that stand in the conversation whole, for a call of `recall` to leave out."""
         trace: Trace | None = request.state.get("trace_memory")
         if trace is None or request.tool_call["name"] != RECALL:
             return frozenset()
-        archive, messages = self._memories.current().archive, request.state["messages"]
+        messages = request.state["messages"]
         items = [replace(item, message=self._redacted(item.message)) for item in placed(messages, numbered(messages, trace))]
-        asked = {segment.id for item in items if item.message.type == "human" for segment in segments(item, archive, trace, "")}
-        return window.live_segments(refs(items, archive, trace)) | asked
+        with self._memories.using() as memory:
+            asked = {segment.id for item in items if item.message.type == "human" for segment in segments(item, memory.archive, trace, "")}
+            return window.live_segments(refs(items, memory.archive, trace)) | asked
 
     async def _kept(self, request: ToolCallRequest, result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
         """The call's result; that of a tool which changes the state stands in its update."""
@@ -334,7 +339,7 @@ class TraceMemoryMiddleware(AgentMiddleware[TraceState, Any, Any]):
     # -- the memory
 
     def archive(self, thread_id: str) -> Archive | None:
-        """A thread's archive, if it was used here."""
+        """A thread's archive, if it is open here: of many, those that were used longest ago are closed until they are used again."""
         return self._memories.archive(thread_id)
 
     def close(self) -> None:

@@ -29,6 +29,9 @@ _WINDOW = (
     re.compile(r"maximum allowed (?:token|input) \w+ (?:is |of )?(\d{4,})", re.IGNORECASE),
 )
 
+_DIGITS = 12
+"""Of a number: Python refuses to read one of thousands, and no window has so many."""
+
 
 def is_overflow(status: int, text: str) -> bool:
     """`status` is HTTP's. A limit of tokens a minute is none of a prompt."""
@@ -37,4 +40,4 @@ def is_overflow(status: int, text: str) -> bool:
 
 def window_told(text: str) -> int | None:
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", text)
-    return next((int(found[found.lastindex or 1]) for pattern in _WINDOW if (found := pattern.search(plain))), None)
+    return next((int(found[found.lastindex or 1][:_DIGITS]) for pattern in _WINDOW if (found := pattern.search(plain))), None)

@@ -28,6 +28,8 @@ _DESCRIPTION = (
 
 _THREADS = 1_000
 """That share an archive, and are remembered: what one that is forgotten has archived is written once more, to the same."""
+_OPEN_FOLDERS = 32
+"""Archives in folders that stay open while nobody works on them: each has files, and a thread of the index."""
 _STANDING: ContextVar[frozenset[str]] = ContextVar("standing", default=frozenset())
 
 
@@ -53,6 +55,8 @@ class Memory:
     archive: Archive
     archived: set[str] = field(default_factory=set)
     """Ids of segments that are known to be there."""
+    users: int = 0
+    """So many are at work on it."""
 
 
 class Memories:
@@ -65,19 +69,44 @@ class Memories:
 
     def current(self) -> Memory:
         """Of the thread that is being worked on. Raises ArchiveInUse."""
-        thread = thread_id()
         with self._lock:
-            if isinstance(self._where, Archive):
-                self._open[thread] = self._open.pop(thread) if thread in self._open else Memory(self._where)
-                if len(self._open) > _THREADS:
-                    del self._open[next(iter(self._open))]
-            elif thread not in self._open:
-                folder = Path(self._where) / content_hash(thread)[:24]
-                self._open[thread] = Memory(Archive.open(folder, run=thread, embedder=self._embedder))
-            return self._open[thread]
+            return self._current()
+
+    def _current(self) -> Memory:
+        thread = thread_id()
+        if isinstance(self._where, Archive):
+            self._open[thread] = self._open.pop(thread) if thread in self._open else Memory(self._where)
+            if len(self._open) > _THREADS:
+                del self._open[next(iter(self._open))]
+        else:
+            folder = Path(self._where) / content_hash(thread)[:24]
+            known = self._open.pop(thread, None)
+            self._open[thread] = known or Memory(Archive.open(folder, run=thread, embedder=self._embedder))
+        return self._open[thread]
+
+    @contextmanager
+    def using(self) -> Iterator[Memory]:
+        """The current one, which stays open meanwhile. Afterwards those that nobody worked on for longest are closed, if they are many."""
+        with self._lock:
+            memory = self._current()
+            memory.users += 1
+        try:
+            yield memory
+        finally:
+            with self._lock:
+                memory.users -= 1
+                self._close_idle()
+
+    def _close_idle(self) -> None:
+        if isinstance(self._where, Archive):
+            return
+        many = len(self._open) - _OPEN_FOLDERS
+        idle = [thread for thread, memory in self._open.items() if not memory.users and memory.archive.idle]
+        for thread in idle[: max(many, 0)]:
+            now(self._open.pop(thread).archive.close(flush=False))  # within the lock: whoever opens it again finds it closed
 
     def archive(self, thread: str) -> Archive | None:
-        """A thread's, if it was used here; or the one for all."""
+        """A thread's, if it is open here; or the one for all."""
         if isinstance(self._where, Archive):
             return self._where
         found = self._open.get(thread)
@@ -95,10 +124,10 @@ def recall_of(memories: Memories, redact: Callable[[str], str]) -> BaseTool:
     """`recall` over whichever memory is worked on when it is called."""
 
     async def arecall(config: RunnableConfig, **asked: Any) -> str:
-        memory = memories.current()
-        tool = recall_tool(memory.archive).model_copy(update={"response_format": "content"})
         given = {**config.get("configurable", {}), LIVE_SEGMENTS: tuple(_STANDING.get())}
-        content, _ = await tool.coroutine(config={**config, "configurable": given}, **asked)  # type: ignore[attr-defined]
+        with memories.using() as memory:
+            tool = recall_tool(memory.archive).model_copy(update={"response_format": "content"})
+            content, _ = await tool.coroutine(config={**config, "configurable": given}, **asked)  # type: ignore[attr-defined]
         return redact(str(content))
 
     def recall(config: RunnableConfig, **asked: Any) -> str:

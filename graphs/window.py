@@ -32,6 +32,9 @@ UNPRICED_HIGH_TOKENS = 27_000
 LEFT_OUT_TOKENS = 40
 """Of the line that says how many findings there was no room for."""
 MIN_CYCLE_STEPS = 6
+PICTURE_TOKENS = 1_600
+"""Of a picture, whatever its bytes: Claude counts a 750th of its pixels, at most about so many, and GPT less (2026-11)."""
+_PICTURES = ("image", "image_url", "input_image")
 SAFETY = 1.03
 """On estimated tokens, against the hard cap."""
 
@@ -81,10 +84,19 @@ def load(ref: str, archive: Archive) -> BaseMessage:
 
 
 def message_tokens(message: BaseMessage) -> int:
-    text = message.content if isinstance(message.content, str) else json.dumps(message.content, ensure_ascii=False)
+    content, pictures = message.content, 0
+    if not isinstance(content, str):
+        words = [block for block in content if not (isinstance(block, dict) and block.get("type") in _PICTURES)]
+        content, pictures = json.dumps(words, ensure_ascii=False), len(content) - len(words)
     reasoning = message.additional_kwargs.get("reasoning_content") or ""
     calls = getattr(message, "tool_calls", None)
-    return 4 + estimate_tokens(text) + estimate_tokens(reasoning) + (estimate_tokens(json.dumps(calls)) if calls else 0)
+    return (
+        4
+        + PICTURE_TOKENS * pictures
+        + estimate_tokens(content)
+        + estimate_tokens(reasoning)
+        + (estimate_tokens(json.dumps(calls)) if calls else 0)
+    )
 
 
 def system_messages() -> list[BaseMessage]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .segment import Kind
+from .words import folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,6 @@ def where_of(allowed: Filter) -> tuple[str, list[Any]]:
         where.append("s.id NOT IN (SELECT value FROM json_each(?))")
         values.append(json.dumps(sorted(allowed.exclude)))
     if allowed.source:
-        where.append("(s.id = ? OR instr(lower(s.url), ?) OR instr(lower(s.title), ?))")
-        values.extend((allowed.source, allowed.source.lower(), allowed.source.lower()))
+        where.append("(s.id = ? OR instr(folded(s.url), ?) OR instr(folded(s.title), ?))")
+        values.extend((allowed.source, folded(allowed.source), folded(allowed.source)))
     return " AND ".join(where), values

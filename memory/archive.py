@@ -190,6 +190,11 @@ class Archive:
             self._indexer.opened()
         return self._indexer.failure
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to index that could be indexed now: `close` takes no time."""
+        return self._indexer is None or self._indexer.idle
+
     def put_body(self, text: str) -> str:
         """Keeps a text under its content hash, and returns that."""
         return self._ledger.put_body(text)

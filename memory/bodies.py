@@ -7,8 +7,9 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from .damage import Row
-from .segment import content_hash
+from .damage import Row, is_passing
+from .roots import UNREADABLE
+from .segment import Segment, content_hash
 
 _PACK_OVER_BYTES = 1024
 
@@ -25,21 +26,31 @@ def unpacked(is_packed: bool, data: bytes) -> str:
 
 
 def true(table: str, row: Row) -> bool:
-    """Whether a row of the ledger is what was written: a text must be the one that its hash says."""
-    if table != "bodies":
-        return True
-    _, ref, is_packed, data = row
+    """Whether a row of the ledger is what was written: a text must be the one that its hash says, and a segment stand where its id says."""
     try:
+        if table == "segments":
+            _, _, id, run, thread, step, kind, ordinal, *_ = row
+            return bool(Segment(run=run, thread=thread, step=step, kind=kind, ordinal=ordinal, text="", trust="own").id == id)
+        _, ref, is_packed, data = row
         return bool(content_hash(unpacked(is_packed, data)) == ref)
-    except (zlib.error, UnicodeDecodeError, TypeError):
+    except (zlib.error, UnicodeError, TypeError):
         return False
 
 
 def spoilt(path: Path) -> bool:
-    """Whether a ledger that is whole as a database holds a text that is not what was written."""
+    """Whether a ledger that is whole as a database holds what was not written."""
     if not path.is_file() or path.stat().st_size == 0:
         return False
     with closing(sqlite3.connect(path, timeout=10.0)) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'bodies'").fetchone():
             return False
-        return not all(true("bodies", row) for row in db.execute("SELECT rowid, hash, packed, data FROM bodies"))
+        try:
+            if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":  # of an index, say: opening looks at less
+                return True
+            rows = [(table, db.execute(f"SELECT rowid, * FROM {table}")) for table in ("bodies", "segments")]
+            alone = db.execute("SELECT 1 FROM segments WHERE body NOT IN (SELECT hash FROM bodies)").fetchone()
+            return bool(alone) or not all(true(table, row) for table, found in rows for row in found)
+        except UNREADABLE as error:
+            if isinstance(error, sqlite3.Error) and is_passing(error):
+                raise
+            return True

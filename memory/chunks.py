@@ -15,6 +15,8 @@ WINDOW_TOKENS = 60
 """What one vector stands for: two or three sentences. One fact in a vector of 200 tokens is drowned by what stands beside it."""
 _HEADING_TOKENS = 8
 """A paragraph of less is the heading of what follows."""
+_NOTHING = "-"
+"""Is embedded where there is nothing to embed."""
 Span = tuple[int, int]
 """Start and end in characters. The spans of one text cover it without a gap."""
 
@@ -116,5 +118,6 @@ class Chunk:
         return self.step, self.id
 
     def windows(self) -> dict[str, str]:
-        """What is embedded, by key."""
-        return {f"{self.key}:{w}": self.text[start:end].strip() for w, (start, end) in enumerate(windows(self.text))}
+        """What is embedded, by key. One at least: what has no vector is waited for, and hosts refuse a text of blanks."""
+        texts = [text for start, end in windows(self.text) if (text := self.text[start:end].strip())] or [_NOTHING]
+        return {f"{self.key}:{w}": text for w, text in enumerate(texts)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .roots import regrown
+from .roots import UNREADABLE, regrown
 
 Row = tuple[Any, ...]
 """Its rowid, then its columns in the new table's order, without those that an older version had not."""
@@ -43,6 +43,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def _is_unknown(error: sqlite3.Error) -> bool:
+    """Whether a file says that it is of a format that there is not: where the statement is right, SQLite's plain error means that."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+
+
 def is_passing(error: sqlite3.Error) -> bool:
     """Whether another try may do: somebody else writes, or the disk is full."""
     passing = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
@@ -56,8 +61,10 @@ def sound(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(path, timeout=10.0)) as db:
             return bool(db.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except UnicodeDecodeError:  # what it found is told with what it found
+        return False
     except sqlite3.DatabaseError as error:
-        if is_damage(error):
+        if is_damage(error) or _is_unknown(error):
             return False
         raise
 
@@ -113,7 +120,7 @@ def _columns(target: sqlite3.Connection, source: sqlite3.Connection, table: str)
 def _names(db: sqlite3.Connection, table: str) -> list[str]:
     try:
         return [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
-    except sqlite3.DatabaseError:
+    except UNREADABLE:
         return []
 
 
@@ -126,7 +133,7 @@ def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str], *, mos
         number += 1
         try:
             row = source.execute(ask, (number,)).fetchone()
-        except sqlite3.DatabaseError:
+        except UNREADABLE:
             row, missing = None, missing + 1
         if row:
             found.append(row)
@@ -142,7 +149,7 @@ def _before_next(source: sqlite3.Connection, table: str, number: int, top: int) 
     """Rows that were deleted need not be asked for one by one; what cannot be told is."""
     try:
         following = source.execute(f"SELECT min(rowid) FROM {table} NOT INDEXED WHERE rowid > ?", (number,)).fetchone()[0]
-    except sqlite3.DatabaseError:
+    except UNREADABLE:
         return number
     return top if following is None else int(following) - 1
 
@@ -150,7 +157,7 @@ def _before_next(source: sqlite3.Connection, table: str, number: int, top: int) 
 def _top(source: sqlite3.Connection, table: str) -> int | None:
     try:
         return int(source.execute(f"SELECT coalesce(max(rowid), 0) FROM {table} NOT INDEXED").fetchone()[0])
-    except sqlite3.DatabaseError:
+    except UNREADABLE:
         return None
 
 

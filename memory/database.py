@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from . import damage
 from .errors import ArchiveError, ReadOnly
 from .reading import Reader
+from .words import folded
 
 
 class Connection(Protocol):
@@ -122,6 +123,7 @@ class Database:
         if not damage.sound(self._path) or (self._accept_loss and self._layout.spoilt(self._path)):
             self._rescue()
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        db.create_function("folded", 1, folded, deterministic=True)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", *self._layout.pragmas):
             db.execute(f"PRAGMA {pragma}")
         return db

@@ -157,6 +157,10 @@ def _no_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class SentenceTransformers:
     """A model by its hub name or path. Loaded at the first text; `load` says at once whether it can be."""
 
@@ -185,8 +189,7 @@ class SentenceTransformers:
                     with _no_bar():
                         self._model = SentenceTransformer(self._name, local_files_only=not download)
                 except (ImportError, OSError, ValueError, RuntimeError) as error:
-                    reason = str(error).strip().splitlines() or [type(error).__name__]
-                    raise EmbeddingFailed(f"{self.identity} cannot be loaded: {reason[0]}") from error
+                    raise EmbeddingFailed(f"{self.identity} cannot be loaded: {_first_line(error)}") from error
             return self._model
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -201,7 +204,10 @@ class SentenceTransformers:
         model = self.load()
         name = next((name for name in prompts if model.prompts.get(name)), None)
         with self._lock:
-            return unit(model.encode(list(texts), prompt_name=name, show_progress_bar=False, convert_to_numpy=True))
+            try:
+                return unit(model.encode(list(texts), prompt_name=name, show_progress_bar=False, convert_to_numpy=True))
+            except RuntimeError as error:  # its card is full, say
+                raise EmbeddingFailed(f"{self.identity}: {_first_line(error)}") from error
 
 
 class OnnxMiniLM:

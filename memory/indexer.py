@@ -89,6 +89,11 @@ class Indexer:
             self._wanted += 1
             self._change.notify_all()
 
+    @property
+    def idle(self) -> bool:
+        with self._change:
+            return self._done >= self._wanted
+
     def flush(self) -> None:
         """Returns when what is archived by now is indexed, or cannot be."""
         with self._change:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .errors import ArchiveError, IndexDamaged, IndexFailed, ReadOnly
+from .words import folded
 
 
 class Reader:
@@ -44,6 +45,7 @@ class Reader:
         mode = "mode=ro" if self._seen is None else "mode=ro&immutable=1"
         uri = f"file:{quote(str(self._path.absolute()))}?{mode}"
         self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+        self._db.create_function("folded", 1, folded, deterministic=True)
 
     def _state(self) -> tuple[int, int, int] | None:
         """None while there is a log: then SQLite itself sees to it that what is read is of one moment."""

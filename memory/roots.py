@@ -12,6 +12,8 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading damage raises: where SQLite tells of it in the damaged words themselves, the latter."""
 _TABLE, _TABLE_LEAF, _INDEX, _INDEX_LEAF = 5, 13, 2, 10
 _INNER = (_TABLE, _INDEX)
 
@@ -26,7 +28,7 @@ def regrown(path: Path, tables: Sequence[str], copy: Path) -> frozenset[str]:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             roots: dict[str, int] = dict(db.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0"))
             columns = {name: len(db.execute(f"PRAGMA table_info({name})").fetchall()) for name in tables}
-    except sqlite3.DatabaseError:
+    except UNREADABLE:
         return frozenset()
     pages = _Pages(bytearray(copy.read_bytes()))
     broken = [name for name in tables if name in roots and not pages.whole(roots[name])]

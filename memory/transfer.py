@@ -51,6 +51,8 @@ def head(path: Path) -> dict[str, Any]:
         raise Damaged(f"{path} is not an exported memory")
     if first.get("version") != VERSION:
         raise Damaged(f"{path} has version {first.get('version')!r}; this version of research-agent reads {VERSION}")
+    if not isinstance(first.get("run"), str) or not isinstance(first.get("about"), dict):
+        raise Damaged(f"{path}, line 1: not the head of an exported memory")
     return first
 
 
@@ -97,8 +99,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(line)
     except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise Damaged(f"{path}, line {number + (not isinstance(error, json.JSONDecodeError))}: not a line of an exported memory") from error
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path}, line {number + isinstance(error, UnicodeDecodeError)}: not a line of an exported memory") from error
 
 
 def _segment(path: Path, number: int, item: dict[str, Any]) -> Segment:
@@ -110,6 +112,7 @@ def _segment(path: Path, number: int, item: dict[str, Any]) -> Segment:
     segment = Segment(**given)
     try:
         check_segment(segment, segment.run)
+        _ = segment.id  # half a character has no hash
     except ValueError as error:
         raise Damaged(f"{path}, line {number}: {error}") from error
     return segment

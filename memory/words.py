@@ -103,6 +103,11 @@ def unaccented(text: str) -> str:
     return normalize("NFC", _ACCENTED.sub(r"\1", normalize("NFKD", text))).translate(_LETTERS)
 
 
+def folded(text: str) -> str:
+    """What is compared where capitals and accents do not count: SQLite's own `lower` knows those of ASCII only."""
+    return unaccented(text).lower()
+
+
 def _parts(word: str) -> Iterator[str]:
     """Of scripts that put no space between words, each two letters that stand together: enough of them are words."""
     for run in _RUN.findall(word):

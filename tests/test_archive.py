@@ -24,6 +24,7 @@ async def archive(tmp_path: Path):
     await opened.close()
 
 
+URL = "https://de.example/wiki/Änderung"
 FILLER = "The committee met again and adjourned without a decision on the matter before it. " * 40
 
 
@@ -63,6 +64,18 @@ async def test_recall_can_be_narrowed(archive: Archive) -> None:
     assert await steps(source="of METALS") == [2]
     assert await steps(source=thought.id) == [3]
     assert await steps(source="S900") == []
+
+
+@pytest.mark.parametrize("source", ["Лев Толстой", "толстой", "Änderung", "anderung", URL])
+async def test_a_source_is_known_by_its_title_and_address_in_any_script(archive: Archive, source: str) -> None:
+    told = [
+        page(1, "Zinc one.", title="Лев Толстой и Änderung"),
+        page(2, "Zinc two.", title="Толстой, Änderung", url=URL),
+        page(3, "Zinc."),
+    ]
+    await archive.archive(told)
+    found = await archive.recall("zinc", budget_tokens=100, source=source)
+    assert [p.segment.step for p in found] == {"Лев Толстой": [1], URL: [2]}.get(source, [1, 2])
 
 
 async def test_a_narrow_filter_still_finds_what_is_ranked_far_below(archive: Archive) -> None:

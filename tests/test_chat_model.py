@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from pydantic import SecretStr
 
+from research_agent.graphs.overflow import window_told
 from research_agent.graphs.ports import RETRYABLE, ModelCallError
 from research_agent.models.chat import ReasoningChatModel
+from research_agent.models.errors import from_answer
 from research_agent.models.load import Settings, load
 from research_agent.testing.host import Call, Reply, ScriptedHost
 from research_agent.testing.rules import KIMI, Dialect
@@ -156,6 +159,20 @@ async def test_a_call_cut_off_by_the_output_limit_is_invalid_not_half() -> None:
     assert [call["name"] for call in message.invalid_tool_calls] == ["search"]
 
 
+@pytest.mark.parametrize("endless", ["[" * 50_000, "9" * 5_000])
+async def test_a_call_whose_arguments_go_round_in_circles_is_rejected_and_the_other_stands(endless: str) -> None:
+    calls = [Call("search", {"query": "whole"}), Call("search", f'{{"query": {endless}}}')]
+    message = await replied(Reply(calls=calls), tools=[SEARCH])
+    assert [call["args"] for call in message.tool_calls] == [{"query": "whole"}]
+    assert [call["name"] for call in message.invalid_tool_calls] == ["search"]
+
+
+async def test_an_id_that_is_a_number_is_one_of_text() -> None:
+    call = {"index": 0, "id": 7, "type": "function", "function": {"name": "search", "arguments": "{}"}}
+    message = await replied(streamed({"tool_calls": [call]}, finish="tool_calls"), tools=[SEARCH])
+    assert [call["id"] for call in message.tool_calls] == ["7"]
+
+
 async def test_a_rejected_call_goes_back_as_json() -> None:
     with ScriptedHost([Reply(calls=[Call("search", '{"query": "hal')]), Reply(content="A")]) as host:
         chat = model(host)
@@ -284,6 +301,18 @@ async def test_refusals_have_a_kind(status: int, error: Any, headers: dict[str, 
 async def test_an_overflow_in_any_wording_teaches_the_window(message: str, window: int | None) -> None:
     caught = await failure(Reply(status=400, error={"message": message}))
     assert (caught.kind, caught.window_tokens) == ("overflow", window)
+
+
+@pytest.mark.parametrize("body", ["[" * 50_000, f'{{"n": {"9" * 5_000}}}', "<" * 300_000, "<title>" * 50_000])
+async def test_a_refusal_that_nobody_can_read_is_one_line_all_the_same(body: str) -> None:
+    began = time.monotonic()
+    for status, kind in ((500, "overloaded"), (400, "bad_request")):
+        caught = await failure(Reply(status=status, error=body))
+        assert (caught.kind, len(caught.reason) <= 300) == (kind, True)
+    told = from_answer(429, f'{{"error": {{"message": "retry in {"9" * 400} s, maximum context length is {"9" * 5_000}"}}}}', host="h")
+    assert (told.kind, told.retry_after_s) == ("rate_limit", None)
+    assert window_told(f"maximum context length is {'9' * 5_000}") == 999_999_999_999
+    assert time.monotonic() - began < 5.0
 
 
 async def test_a_host_that_is_not_there_is_a_network_failure() -> None:
@@ -451,6 +480,7 @@ async def test_blocks_of_text_stay_blocks_and_names_stay_names() -> None:
         {"choices": [{"delta": {"content": 5}}]},
         {"choices": [{"delta": {}}], "usage": {"prompt_tokens": 3, "prompt_tokens_details": "x"}},
         {"choices": [{"delta": {}}], "usage": {"prompt_tokens": float("nan")}},
+        {"choices": [{"delta": {}}], "usage": {"prompt_tokens": float("inf")}},
     ],
 )
 async def test_an_answer_of_another_shape_is_one_typed_error(chunk: Any) -> None:

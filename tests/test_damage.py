@@ -19,7 +19,7 @@ import pytest
 from research_agent import Agent, Config, RunError
 from research_agent.ending import Result
 from research_agent.history.listing import rows
-from research_agent.memory import Archive, ArchiveError, Segment
+from research_agent.memory import Archive, ArchiveError, Segment, content_hash
 from research_agent.runs import Run
 from research_agent.stores import lock
 
@@ -161,6 +161,36 @@ async def test_of_a_damaged_ledger_what_can_be_read_is_kept_when_that_is_asked_f
     assert "rows are lost; the damaged one is" in archive.mended
     assert 30 < archive.stats().segments < 60
     await archive.close()
+
+
+async def turned(tmp_path: Path, pages: list[Segment], words: bytes) -> Path:
+    """A ledger in which the last byte of some words is another."""
+    archive = Archive.open(tmp_path, run="r")
+    await archive.archive(pages)
+    await archive.close()
+    path = tmp_path / "ledger.sqlite"
+    assert words in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(words, words[:-1] + b"\xff"))
+    return path
+
+
+@pytest.mark.parametrize("of", ["id", "hash"])
+async def test_a_byte_that_was_turned_over_costs_one_segment(tmp_path: Path, of: str) -> None:
+    pages = [page(n, f"A penguin of number {n}.") for n in range(1, 9)]
+    await turned(tmp_path, pages, {"id": pages[3].id, "hash": content_hash(pages[3].text)}[of].encode())
+    archive = Archive.open(tmp_path, run="r", accept_loss=True)
+    await archive.rebuild()
+    assert list(archive.segments()) == [*pages[:3], *pages[4:]]
+    assert len(await archive.recall("penguin", budget_tokens=500)) == 7
+    assert "damaged and is made anew" in archive.mended
+    await archive.close()
+
+
+async def test_damage_that_is_told_in_damaged_words_is_one_line(tmp_path: Path) -> None:
+    path = await turned(tmp_path, [page(1, "A penguin.")], b"indexnames_chunk")
+    with pytest.raises(ArchiveError, match="cannot be read as a ledger"):
+        Archive.open(tmp_path, run="r", accept_loss=True)
+    assert path.is_file()
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty ledger"])

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from research_agent.memory import Archive, EmbeddingFailed, Segment, choose
+from research_agent.memory.embedders import SentenceTransformers
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -103,4 +105,39 @@ async def test_a_real_model_finds_what_is_only_described(tmp_path: Path) -> None
     await archive.flush()
     found = await archive.recall("baking bread", budget_tokens=200)
     assert max(found, key=lambda passage: passage.score).segment.step == 1
+    await archive.close()
+
+
+async def test_a_model_whose_card_is_full_leaves_recall_by_words_and_is_asked_again(tmp_path: Path) -> None:
+    class Model:
+        full = False
+        prompts: ClassVar[dict[str, str]] = {}
+
+        def get_embedding_dimension(self) -> int:
+            return 2
+
+        def encode(self, texts: list[str], **kwargs: Any) -> list[list[float]]:
+            if self.full:
+                raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+            return [[1.0, 0.0] for _ in texts]
+
+    class Loaded(SentenceTransformers):
+        model = Model()
+
+        def load(self, *, download: bool = False) -> Any:
+            return self.model
+
+    archive = Archive.open(tmp_path, run="r", embedder=Loaded("m"))
+    pages = [Segment(run="r", step=n, kind="observation", text=f"Penguin {n}.", trust="untrusted") for n in range(3)]
+    await archive.archive(pages[:1])
+    await archive.flush()
+    Loaded.model.full = True
+    await archive.archive(pages[1:2])
+    await archive.flush()
+    assert (archive.stats().indexed, archive.stats().failure) == (1, "sentence-transformers:m: CUDA out of memory.")
+    assert len(await archive.recall("penguin", budget_tokens=100)) == 2
+    Loaded.model.full = False
+    await archive.archive(pages[2:])
+    await archive.flush()
+    assert (archive.stats().indexed, archive.stats().failure) == (3, "")
     await archive.close()

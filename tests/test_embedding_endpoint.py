@@ -24,7 +24,11 @@ class Endpoint(BaseHTTPRequestHandler):
         if type(self).answers is None:
             self.send_error(400)
             return
-        data = [{"index": n, "embedding": row} for n, row in enumerate(type(self).answers(body["input"]))]
+        rows = type(self).answers(body["input"])
+        if rows is None:
+            self.send_error(400)
+            return
+        data = [{"index": n, "embedding": row} for n, row in enumerate(rows)]
         answer = json.dumps({"data": data}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))
@@ -118,3 +122,21 @@ async def test_an_archive_goes_on_by_words_and_comes_back(embedder: Any, tmp_pat
     assert (archive.stats().indexed, "another model" in archive.stats().failure) == (3, True)
     assert [p.segment.step for p in await archive.recall("cheese", budget_tokens=100)] == [4]
     await archive.close()
+
+
+def refusing_blanks(texts: list[str]) -> list[list[float]] | None:
+    return plain(texts) if texts and all(map(str.strip, texts)) else None
+
+
+@pytest.mark.parametrize("nothing", [" \n\n ", "\ufffe\ufffe", "a" + 3000 * "\n" + "b"])
+async def test_a_page_of_blanks_does_not_keep_others_from_the_index(embedder: Any, nothing: str, tmp_path: Path) -> None:
+    Endpoint.answers = refusing_blanks
+    archive = Archive.open(tmp_path, run="r", embedder=embedder)
+    pages = [
+        Segment(run="r", step=step, kind="observation", text=text, trust="untrusted") for step, text in enumerate((nothing, "A red car."))
+    ]
+    await archive.archive(pages)
+    await archive.flush()
+    stats = archive.stats()
+    await archive.close()
+    assert (stats.indexed, stats.failure) == (stats.chunks, "")

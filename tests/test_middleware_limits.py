@@ -127,12 +127,28 @@ async def test_blocks_in_a_turn_that_is_too_large_are_cut_to_their_text(tmp_path
         picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 30_000}}
         return [{"type": "text", "text": f"{FILLER}{fact(place)}"}, picture]
 
-    chat = ScriptedModel(script=turns_of(2))
+    chat = ScriptedModel(script=turns_of(5))
     middleware = TraceMemoryMiddleware(tmp_path, window_tokens=8_000, max_output_tokens=1_000)
     agent = create_agent(chat, [looking], system_prompt="x", middleware=[middleware])
     result = await agent.ainvoke(ASKED, CONFIG)
     shown = [m for m in result["messages"] if isinstance(m, ToolMessage)]
-    assert [fact(n) in str(m.content) and "AAAA" not in str(m.content) for n, m in enumerate(shown, 1)] == [True, True]
+    assert [fact(n) in str(m.content) and "AAAA" not in str(m.content) for n, m in enumerate(shown, 1)] == [True] * 5
+    await middleware.aclose()
+
+
+async def test_a_picture_counts_what_it_costs_and_not_its_bytes(tmp_path: Path) -> None:
+    picture = {"type": "image", "base64": "iVBORw0K" * 40_000, "mime_type": "image/png"}
+
+    @tool("look")
+    async def looking(place: int) -> list[dict[str, Any]]:
+        """Look at a place."""
+        return [{"type": "text", "text": fact(place)}, picture]
+
+    chat = ScriptedModel(script=turns_of(1, 1, 1))
+    middleware = TraceMemoryMiddleware(tmp_path, window_tokens=16_000, max_output_tokens=1_000)
+    agent = create_agent(chat, [looking], middleware=[middleware])
+    await agent.ainvoke({"messages": [HumanMessage([{"type": "text", "text": "Which lighthouse is this?"}, picture])]}, CONFIG)
+    assert [sum(str(m.content).count("'image'") for m in prompt) for prompt in chat.prompts] == [1, 2, 3, 4]
     await middleware.aclose()
 
 
@@ -160,6 +176,38 @@ async def test_more_conversations_than_a_step_has_handles_share_an_archive(tmp_p
     for segment in read:  # asked again, as after a kill, it is where it was
         assert archive.free_place(1, segment.thread, segment.text) == (segment.step, segment.ordinal)
     await archive.close()
+
+
+@pytest.mark.parametrize("at_once", [1, 50])
+async def test_conversations_with_a_folder_each_do_not_all_stay_open(tmp_path: Path, at_once: int) -> None:
+    there = asyncio.Barrier(at_once)
+
+    @tool
+    async def fetch(q: str) -> str:
+        """Fetch."""
+        await there.wait()
+        return f"page of {q}"
+
+    def reply(messages: list[BaseMessage], kwargs: dict[str, Any]) -> AIMessage:
+        if isinstance(messages[-1], ToolMessage):
+            return AIMessage("Done.")
+        return AIMessage("", tool_calls=[{"name": "fetch", "args": {"q": str(messages[-1].content)}, "id": f"c{len(messages)}"}])
+
+    middleware = TraceMemoryMiddleware(tmp_path)
+    agent = create_agent(ScriptedModel(script=reply), [fetch], middleware=[middleware], checkpointer=InMemorySaver())
+    threads: list[Any] = [{"configurable": {"thread_id": f"t{n}"}} for n in range(50)]
+    for first in range(0, 50, at_once):
+        some = range(first, first + at_once)
+        results = await asyncio.gather(*(agent.ainvoke({"messages": [HumanMessage(f"q{n}")]}, threads[n]) for n in some))
+        assert all(result["messages"][-1].content == "Done." for result in results)
+    there = asyncio.Barrier(1)
+    assert sum(middleware.archive(f"t{n}") is not None for n in range(50)) <= 32
+    for n in (0, 49):
+        await agent.ainvoke({"messages": [HumanMessage("more")]}, threads[n])
+        archive = middleware.archive(f"t{n}")
+        assert archive
+        assert [segment.text for segment in archive.find(kind="observation")] == [f"page of q{n}", "page of more"]
+    await middleware.aclose()
 
 
 async def test_a_place_is_kept_for_who_asked_but_not_for_ever(tmp_path: Path) -> None:

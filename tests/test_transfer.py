@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -92,9 +93,27 @@ def binary(lines: list[str]) -> list[str]:
     return ["\x00\x01not json at all"]
 
 
+def headless(lines: list[str]) -> list[str]:
+    return ['{"format": "research-agent-memory", "version": 1}', *lines[1:]]
+
+
+def nested(lines: list[str]) -> list[str]:
+    return [lines[0], "[" * 100_000]
+
+
+def half_a_letter(lines: list[str]) -> list[str]:
+    segment = {**json.loads(lines[1])["segment"], "thread": "\ud800"}
+    signed = json.dumps({"segment": segment, "hash": hashlib.sha256(json.dumps(segment, sort_keys=True).encode()).hexdigest()})
+    foot = {"end": 1, "hash": hashlib.sha256(f"{signed}\n".encode()).hexdigest()}
+    return [lines[0], signed, json.dumps(foot)]
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
+        (headless, "line 1: not the head of an exported memory"),
+        (nested, "line 2: not a line of an exported memory"),
+        (half_a_letter, "line 2: .*surrogates not allowed"),
         (cut, "was cut off after 3 segments"),
         (half, "line 3: not a line of an exported memory"),
         (changed, "line 3: the segment is not the one that was exported"),

@@ -62,7 +62,7 @@ class Answer:
         """Raises ModelCallError for a chunk of another shape than any host's."""
         try:
             self._feed(chunk)
-        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._failed(f"an answer that cannot be read ({type(error).__name__}: {error})", "empty") from error
 
     def _feed(self, chunk: Mapping[str, Any]) -> None:

@@ -39,7 +39,7 @@ class CallBuilder:
     def feed(self, deltas: Iterable[Mapping[str, Any]]) -> None:
         for delta in deltas:
             function = delta.get("function") or {}
-            id, name, args = delta.get("id") or "", function.get("name") or "", function.get("arguments")
+            id, name, args = str(delta.get("id") or ""), function.get("name") or "", function.get("arguments")
             slot = self._slot(delta.get("index"), id, name, args)
             slot.id = slot.id or id
             self._name(slot, name)
@@ -111,6 +111,6 @@ def _object(text: str) -> dict[str, Any] | None:
         value = json.loads(text, strict=False)  # raw newlines in strings are the commonest slip, and harmless
         if isinstance(value, str):
             value = json.loads(value, strict=False)  # encoded twice
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # a model that goes round in circles writes brackets or digits without end
         return None
     return value if isinstance(value, dict) else None

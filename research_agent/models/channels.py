@@ -119,7 +119,7 @@ def json_in(text: str) -> str:
     while at >= 0:
         try:
             value, length = decoder.raw_decode(text[at:])
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             at = text.find("{", at + 1)
             continue
         if isinstance(value, dict):

@@ -234,7 +234,7 @@ class ReasoningChatModel(BaseChatModel):
         text = body.decode("utf-8-sig", "replace")
         try:
             data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # ValueError: also a number of more digits than Python reads
             data = None
         if not isinstance(data, dict) or data.get("error") or not data.get("choices"):
             raise from_answer(200, text, host=self._host, secrets=self._secrets())
@@ -306,7 +306,7 @@ class _Reader:
             return
         try:
             chunk = json.loads(data)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             if "\n" in data:  # events without the empty line between them
                 for line in data.split("\n"):
                     self._read(line)

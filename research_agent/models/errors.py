@@ -15,6 +15,8 @@ from research_agent.graphs.overflow import is_overflow, window_told
 from research_agent.graphs.ports import ModelCallError, ModelErrorKind
 
 MAX_REASON_CHARS = 300
+_PAGE_CHARS = 10_000
+"""Of a page of HTML, looked through for its title: a search for tags among nothing but `<` takes the square of its length."""
 
 # In the order they are tried: a quota error also says 429.
 _WORDINGS: dict[ModelErrorKind, tuple[str, ...]] = {
@@ -107,9 +109,10 @@ def _read(body: str) -> tuple[str, str]:
     """Message and type of an error body: `{error: {type, message}}`, its variants, or a page of HTML."""
     try:
         data: Any = json.loads(body)
-    except json.JSONDecodeError:
-        title = re.search(r"<title[^>]*>(.*?)</title>", body, re.IGNORECASE | re.DOTALL)
-        return (title[1] if title else re.sub(r"<[^>]+>", " ", body)), ""
+    except (ValueError, RecursionError):  # ValueError: also a number of more digits than Python reads
+        page = body[:_PAGE_CHARS]
+        title = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+        return (title[1] if title else re.sub(r"<[^>]+>", " ", page)), ""
     if isinstance(data, list) and data:
         data = data[0]
     if not isinstance(data, dict):
@@ -134,7 +137,8 @@ def _retry_after_s(headers: Mapping[str, str], message: str) -> float | None:
         seconds = _number(after)
         return seconds if seconds is not None else _until(after)
     if found := _WAIT.search(message):
-        return sum(float(number) * _SECONDS[unit.lower()] for number, unit in _SPAN.findall(found[1]))
+        seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in _SPAN.findall(found[1]))
+        return seconds if math.isfinite(seconds) else None
     return None
 
 

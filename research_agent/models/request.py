@@ -88,7 +88,7 @@ def _json(arguments: Any) -> str:
         return json.dumps(arguments, ensure_ascii=False)
     try:
         return arguments if isinstance(json.loads(arguments), dict) else "{}"
-    except (TypeError, json.JSONDecodeError):
+    except (TypeError, ValueError, RecursionError):
         return "{}"
 
 
