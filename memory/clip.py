@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .chunks import Span, chunks, sentences
 from .tokens import estimate_tokens
-from .words import counted, raw_words, stem, terms
+from .words import bag, stem, terms
 from .wrapping import unwrapped
 
 GAP = "\n[...]\n"
@@ -74,7 +74,8 @@ def head(text: str, budget_tokens: int) -> str:
 def _scores(units: Sequence[str], query: str) -> list[float]:
     """How much each unit serves: BM25 within the document, its opening, and what stands beside."""
     wanted = dict.fromkeys(map(stem, terms(query)))
-    counts = [counted(raw_words(unit), wanted) for unit in units]
+    bags = [bag(unit).counts for unit in units]
+    counts = [{word: held[word] for word in wanted if word in held} for held in bags]
     held = Counter(word for count in counts for word in count)
     weight = {word: math.log(1 + (len(units) - n + 0.5) / (n + 0.5)) for word, n in held.items()}
     own = [sum(weight[word] * 2.2 * n / (n + 1.2) for word, n in count.items()) for count in counts]

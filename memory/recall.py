@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .chunks import Chunk
 from .provenance import is_of, sites, wants_newest, years
-from .words import STOP, counted, marked, mentions, names, raw_words, stem, terms, title_key
+from .words import STOP, known_bag, marked, mentions, names, raw_words, stem, terms, title_key
 
 SEEDS = 10
 """So many chunks, the best by themselves, lead on to others."""
@@ -155,10 +155,11 @@ class Ranking:
                 self._seen[chunk.id] = self._see(chunk, dense.get(chunk.id, 0.0))
 
     def _see(self, chunk: Chunk, dense: float) -> _Seen:
-        title, text = raw_words(chunk.title), raw_words(chunk.text)
-        counts = counted((*text, *title, *title), self._query.weight)
+        (titled, title), (size, text) = known_bag(chunk.title), known_bag(chunk.text)
+        held = {word: text.get(word, 0) + 2 * title.get(word, 0) for word in self._query.weight}
+        counts = {word: n for word, n in held.items() if n}
         key, told = title_key(chunk.title), self._told(chunk)
-        return _Seen(chunk, dense, key, len(text), len(text) + 2 * len(title), counts, self._titles(key, title, text), told)
+        return _Seen(chunk, dense, key, size, size + 2 * titled, counts, self._titles(key, chunk), told)
 
     def leads(self) -> tuple[frozenset[str], frozenset[str]]:
         """Keys of titles, and names, to look up: what the best candidates mention and the query does not."""
@@ -180,7 +181,8 @@ class Ranking:
     def follow(self, good: float, thought: Sequence[Chunk], read: Sequence[Chunk]) -> None:
         """What was read after a thought counts as much as the thought is `good`, and the more the more it is about what was thought."""
         said = dict.fromkeys(stem(word) for chunk in thought for word in terms(chunk.text))
-        held = [counted((*raw_words(chunk.title), *raw_words(chunk.text)), said) for chunk in read]
+        bags = [known_bag(chunk.title).counts.keys() | known_bag(chunk.text).counts.keys() for chunk in read]
+        held = [[word for word in said if word in words] for words in bags]
         common = Counter(word for words in held for word in words)
         about = [sum(math.log(1 + (len(read) - common[word] + 0.5) / (common[word] + 0.5)) for word in words) for words in held]
         best = max(about, default=0.0) or 1.0
@@ -275,18 +277,22 @@ class Ranking:
             one.alone = says + one.titles + min(says, 1.0) * one.told
         return self._seen
 
-    def _titles(self, key: str, title: Sequence[str], text: Sequence[str]) -> float:
+    def _titles(self, key: str, chunk: Chunk) -> float:
         """What a candidate's title counts, and the names it holds."""
         query, weights = self._query, self._weights
-        content = {stem(word) for word in title if word not in STOP}
+        content = {stem(word) for word in raw_words(chunk.title) if word not in STOP}
         of_title = len(content & query.weight.keys()) / len(content) if content else 0.0
         titled = bool(key) and not self._new(key)
-        held: list[str] = []
-        if query.names:
-            padded = f" {' '.join(title)} {' '.join(text)} "
-            held = [name for name in query.names if f" {name} " in padded]
+        held = [name for name in query.names if self._holds(chunk, name)]
         named = sum(max(query.weight.get(stem(word), 0.0) for word in name.split()) for name in held) / query.total
         return weights.titled * titled + weights.title * of_title + weights.named * named
+
+    def _holds(self, chunk: Chunk, name: str) -> bool:
+        """Whether its words stand together there; that they are there at all is known already."""
+        title, text = known_bag(chunk.title).counts, known_bag(chunk.text).counts
+        if not all(word in text or word in title for word in map(stem, name.split())):
+            return False
+        return f" {name} " in f" {' '.join((*raw_words(chunk.title), *raw_words(chunk.text)))} "
 
     def _told(self, chunk: Chunk) -> float:
         """What a candidate's years and site count, of those that say what is asked."""

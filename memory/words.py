@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
-from sys import intern
+from typing import NamedTuple
 from unicodedata import normalize
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -84,16 +85,30 @@ def words(text: str) -> list[str]:
     return [stem(word) for word in raw_words(text)]
 
 
-@lru_cache(maxsize=4096)
-def raw_words(text: str) -> tuple[str, ...]:
-    """Every word of a text, lower-case and without a possessive, in order. One recall asks several times for the same text's, and so does
-    the next: each word is kept once, 1 kB a text.
-    """
+def raw_words(text: str) -> list[str]:
+    """Every word of a text, lower-case and without a possessive, in order."""
     plain = unaccented(text).lower()
-    found = _WORD.findall(plain)
+    found: list[str] = _WORD.findall(plain)
     if not plain.isascii() and _UNSPACED_LETTER.search(plain):
         found = [part for word in found for part in _parts(word)]
-    return tuple(intern(word.removesuffix("'s")) for word in found) if "'" in plain else tuple(map(intern, found))
+    return [word.removesuffix("'s") for word in found] if "'" in plain else found
+
+
+class Bag(NamedTuple):
+    """A text's words, whatever their order."""
+
+    size: int
+    counts: Mapping[str, int]
+    """By stem."""
+
+
+def bag(text: str) -> Bag:
+    found = raw_words(text)
+    return Bag(len(found), Counter(map(stem, found)))
+
+
+known_bag = lru_cache(maxsize=2048)(bag)
+"""For what is archived: one recall asks several times for the same text's, and so does the next. 4 kB each."""
 
 
 def unaccented(text: str) -> str:
@@ -137,13 +152,6 @@ def _otherwise(word: str) -> Iterator[str]:
 
 def unmarked(text: str) -> str:
     return text if text.isascii() else text.partition(_MARK + _MARK)[0].replace(_MARK, "")
-
-
-def counted(words: Iterable[str], stems: Collection[str]) -> dict[str, int]:
-    """How often each of these stems is among words, of those that are."""
-    cut = [*map(stem, words)]
-    held = set(cut)
-    return {word: cut.count(word) for word in stems if word in held}
 
 
 def terms(query: str) -> list[str]:

@@ -22,6 +22,7 @@ summary       text, turns                           of what left the prompt, whe
 review        verdict, follow_ups
 retry         reason, wait_s, attempt
 report        path, answer
+vectors       left                                  pieces that are still to be embedded, after the report; not logged
 end           status, reason, steps, usd, tokens, seconds, folder
 """
 

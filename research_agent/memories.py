@@ -49,7 +49,7 @@ async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn) ->
 
         opening = partial(Archive.open, run.folder, run=run.id, embedder=choice.embedder, vectors=vectors, on_failure=failed)
         archive = opening(changed=config.memory.changed)
-        stack.push_async_callback(archive.close)
+        stack.push_async_callback(archive.close, flush=False)  # who ends well has waited for its vectors; who is stopped does not
         if archive.mended:
             warn(archive.mended)
         earlier = [await stack.enter_async_context(_earlier(name, config, run, choice.embedder, warn)) for name in config.memory.also]

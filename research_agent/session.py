@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -43,6 +44,9 @@ from research_agent.stores.errors import StoreError
 from research_agent.stores.slot import Slot
 from research_agent.telling import Emit, Teller
 from research_agent.tools.registry import open_tools
+
+_INDEXED_S = 1.0
+"""A report waits so long for the last vectors, so that it can be told with it if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +151,12 @@ class Session:
                 return self._ending.ended(values, "incomplete", "the plan waits for approval", waiting=True)
             if rewrite and not values.get("report"):
                 return await self._not_rewritten(graph, thread, archive, context, before, state)
-            await archive.flush()
+            indexed = asyncio.ensure_future(archive.flush())
+            await asyncio.wait({indexed}, timeout=_INDEXED_S)
             self._tell_of(archive.stats())
-            return self._ending.finish(values, archive, drained=drained)
+            result = self._ending.finish(values, archive, drained=drained)
+            await self._until(indexed, archive.stats())
+            return result
 
     def _lacking(
         self, archive: Archive, lost: Lost | None, before: ResearchState, again: dict[str, Any], resumed: bool
@@ -179,6 +186,13 @@ class Session:
             self._teller.warn(index.mended)
         if index.failure:
             self._teller.warn(f"recall went by words only: {index.failure}; what lacks is made up for when the run is resumed")
+
+    async def _until(self, indexed: asyncio.Future[None], index: Stats) -> None:
+        """What is not indexed yet is so after the report, unless somebody would rather go: it is done when the run is opened again."""
+        if not indexed.done():
+            self._teller.show({"type": "vectors", "left": index.chunks - index.indexed})
+        while not indexed.done() and not self._control.drain_requested:
+            await asyncio.wait({indexed}, timeout=0.1)
 
     async def _found(
         self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
@@ -249,6 +263,7 @@ class Session:
                     return self._ending.finish(self._state, memories.archive)
 
                 yield Embedded(self._run.id, self._run.folder, self._context(memories, tools), finish)
+                await memories.archive.flush()
 
     async def _drive(self, graph: ResearchGraph, start: Any, thread: RunnableConfig, context: Context) -> bool:
         """Runs the graph to its end, an interrupt, or a requested stop; True if it was stopped."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from langgraph.runtime import RunControl
+from numpy.typing import NDArray
 from test_damage import config
 
 from research_agent import Agent
@@ -86,3 +89,31 @@ async def test_a_run_is_told_while_it_goes_that_its_vectors_stopped(tmp_path: Pa
     assert seen.count(told) == 1
     assert seen.index(told) < seen.index("report" if result.report else "end")
     assert [warning for warning in json.loads((result.folder / "run.json").read_text())["warnings"] if told in str(warning)]
+
+
+class Slow(HashingEmbedder):
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        time.sleep(1.0)
+        return super().embed(texts)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_the_report_does_not_wait_for_the_vectors_and_who_does_not_want_to_need_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    embedder, control, told = Slow(), RunControl(), list[Event]()
+    monkeypatch.setattr("research_agent.memories.choose", lambda spec, **_: Choice(embedder, ""))
+
+    def see(event: Event) -> None:
+        told.append(event)
+        if event["type"] == "vectors" and gone:
+            control.request_drain("interrupted")
+
+    result = await Agent(config(tmp_path, memory={"embedder": "onnx"})).arun(on_event=see, control=control)
+    assert result.status == "complete"
+    assert [event["type"] for event in told][-3:] == ["report", "end", "vectors"]
+    assert told[-1]["left"] > 0
+    reader = Archive.open(result.folder, run=result.id, read_only=True)
+    stats = reader.stats()
+    assert (stats.indexed < stats.chunks) == gone
+    await reader.close()

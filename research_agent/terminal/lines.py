@@ -24,6 +24,8 @@ def line(event: Event) -> str | None:
             return f"so far: {counts(event['steps'], event['tokens'], event['usd'], event['seconds'])}"
         case "index" if event["done"] == event["total"]:
             return f"index: {event['total']:,} files"
+        case "vectors":
+            return f"embedding the last {event['left']:,} pieces of what was read; Ctrl-C leaves them for when the run is opened again"
         case "warning":
             return f"warning: {one_line(event['text'])}"
         case "plan":

@@ -69,7 +69,7 @@ class Terminal:
             self._report = event
         elif event["type"] == "end":
             self._end(event)
-        elif self._is_live:
+        elif self._is_live and event["type"] != "vectors":  # which come after the end
             self._start()
             if event["type"] == "run" and self._live:
                 self._live.console.print(Text(f"{event['id']} in {event['folder']}{how(event)}", "dim"), soft_wrap=True)
