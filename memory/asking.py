@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 3.0
 """A recall waits so long for its embedder, and then goes by words."""
+_LONGEST = 4_000  # characters: hosts refuse a text of over 8,192 tokens, and what is asked stands at an end of a long one
 _REST_S = 30.0  # an embedder that just failed is not asked again by the next recall
 
 
@@ -54,8 +55,13 @@ class Asking:
 
     def _ask(self, query: str, answer: Future[NDArray[np.float32]]) -> None:
         try:
-            answer.set_result(query_vector(self._embedder, query))
+            answer.set_result(query_vector(self._embedder, _shortened(query)))
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
             if isinstance(error, ArchiveError):
                 self._rests_until = time.monotonic() + _REST_S
             answer.set_exception(error)
+
+
+def _shortened(query: str) -> str:
+    half = _LONGEST // 2
+    return query if len(query) <= _LONGEST else f"{query[:half]} {query[-half:]}"

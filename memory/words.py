@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_VOWELS = "".join(chr(code) for code in range(0x0591, 0x0E00) if category(chr(code)) in ("Mn", "Mc"))
+"""Marks that are letters' vowels in the scripts from Hebrew to Sinhala."""
+_VOWELLED = re.compile(f"[^\\W_]+(?:[{_VOWELS}]+[^\\W_]*)*(?:'[^\\W_]+)?")
 _NAME = re.compile(r"[A-Z0-9][\w'’.&-]*(?:[ -](?:(?:of|the|de|la|von|van|and|for|in|on|du|der|al|y|&) ){0,2}[A-Z0-9][\w'’.&-]*)*")
 _PARENTHESES = re.compile(r"\s*\([^()]*\)\s*$")
 
@@ -21,6 +24,8 @@ _BETWEEN = re.compile(f"(?<=[{_UNSPACED}])(?=[^\\W_])|(?<=[^\\W_])(?=[{_UNSPACED
 _MARK = "\ufffe"  # is no character: no text has it, and no index takes it for a letter
 
 _ACCENTED = re.compile("([A-Za-z])[\u0300-\u036f]+")
+_POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u0652\u0670]+")
+"""Vowels of Hebrew and Arabic, which are seldom written."""
 _LETTERS = str.maketrans(
     {"’": "'", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"}
 )
@@ -88,7 +93,7 @@ def words(text: str) -> list[str]:
 def raw_words(text: str) -> list[str]:
     """Every word of a text, lower-case and without a possessive, in order."""
     plain = unaccented(text).lower()
-    found: list[str] = _WORD.findall(plain)
+    found: list[str] = (_WORD if plain.isascii() else _VOWELLED).findall(plain)
     if not plain.isascii() and _UNSPACED_LETTER.search(plain):
         found = [part for word in found for part in _parts(word)]
     return [word.removesuffix("'s") for word in found] if "'" in plain else found
@@ -115,7 +120,7 @@ def unaccented(text: str) -> str:
     """As it is typed where a keyboard has no accents, with letters and digits of one width: `Gabriel Garcia Marquez`, `Lodz`, `1958`."""
     if text.isascii():
         return text
-    return normalize("NFC", _ACCENTED.sub(r"\1", normalize("NFKD", text))).translate(_LETTERS)
+    return normalize("NFC", _POINTS.sub("", _ACCENTED.sub(r"\1", normalize("NFKD", text)))).translate(_LETTERS)
 
 
 def folded(text: str) -> str:
@@ -140,7 +145,7 @@ def marked(text: str) -> str:
     if text.isascii():
         return text
     text = text.replace(_MARK, "")
-    more = [plain for word in _WORD.findall(text.lower()) if not word.isascii() for plain in _otherwise(word)]
+    more = [plain for word in _VOWELLED.findall(text.lower()) if not word.isascii() for plain in _otherwise(word)]
     return _BETWEEN.sub(_MARK, text) + (f"{_MARK}{_MARK}{' '.join(more)}" if more else "")
 
 

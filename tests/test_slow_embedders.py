@@ -16,7 +16,7 @@ from test_damage import config
 
 from research_agent import Agent
 from research_agent.events import Event
-from research_agent.memory import Archive, Choice, Segment, choose
+from research_agent.memory import Archive, Choice, EmbeddingFailed, Segment, choose
 from research_agent.testing.embedder import HashingEmbedder
 
 
@@ -117,3 +117,20 @@ async def test_the_report_does_not_wait_for_the_vectors_and_who_does_not_want_to
     stats = reader.stats()
     assert (stats.indexed < stats.chunks) == gone
     await reader.close()
+
+
+async def test_a_question_longer_than_the_embedder_takes_is_asked_by_its_ends(tmp_path: Path) -> None:
+    embedder = Short(same={"automobile": "car"})
+    archive = Archive.open(tmp_path, run="r", embedder=embedder)
+    await archive.archive(PAGES)
+    await archive.flush()
+    assert await steps(archive, f"{'and so it was, ' * 5_000} where was the car?") == [1]
+    assert archive.stats().failure == ""
+    await archive.close()
+
+
+class Short(HashingEmbedder):
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if max(map(len, texts)) > 20_000:
+            raise EmbeddingFailed("maximum context length is 8192 tokens")
+        return super().embed(texts)

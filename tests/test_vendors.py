@@ -46,6 +46,22 @@ def test_an_id_that_another_model_gave_twice_is_told_once() -> None:
     assert [message.tool_call_id for message in told if isinstance(message, ToolMessage)] == asked
 
 
+def test_calls_of_one_turn_that_have_one_id_are_told_apart_and_their_results_with_them() -> None:
+    calls = [{"name": "search", "args": {"query": query}, "id": "x", "type": "tool_call"} for query in ("a", "b")]
+    turns = [
+        HumanMessage("Q"),
+        AIMessage("", tool_calls=calls),
+        ToolMessage("of a", tool_call_id="x"),
+        ToolMessage("of b", tool_call_id="x"),
+    ]
+    _, said, first, second = adopted(turns, "anthropic")
+    assert isinstance(said, AIMessage)
+    assert isinstance(first, ToolMessage)
+    assert isinstance(second, ToolMessage)
+    assert [call["id"] for call in said.tool_calls] == [first.tool_call_id, second.tool_call_id]
+    assert first.tool_call_id != second.tool_call_id
+
+
 def test_a_models_own_turn_is_left_as_it_is() -> None:
     blocks = [{"type": "thinking", "thinking": "T", "signature": "sig"}, {"type": "text", "text": "A"}]
     own = AIMessage(blocks, response_metadata={"model_provider": "anthropic"})

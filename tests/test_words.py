@@ -18,6 +18,9 @@ PAGES = {
     "上海": "上海是中国最大的城市之一，位于长江入海口。黄浦江穿过市区。",
     "서울": "서울은 대한민국의 수도이며 한강이 흐른다. 인구는 약 940만 명이다.",
     "กรุงเทพ": "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย",
+    "वाराणसी": "वाराणसी गंगा नदी के किनारे बसा एक प्राचीन नगर है।",
+    "मुंबई": "मुंबई भारत का सबसे बड़ा नगर है और गोदी के पास बसा है। गाना यहाँ बनता है।",
+    "القاهرة": "القَاهِرَةُ عاصمةُ مِصْرَ، ويجري فيها نَهْرُ النِّيلِ.",
 }
 QUESTIONS = [
     ("たこ焼きで知られる都市はどこですか", "大阪"),
@@ -27,9 +30,10 @@ QUESTIONS = [
     ("한강이 흐르는 도시", "서울"),
     ("เมืองหลวงของไทย", "กรุงเทพ"),
 ]
+VOWELLED = [("गंगा किस नगर में है", "वाराणसी"), ("نهر النيل", "القاهرة")]
 
 
-@pytest.mark.parametrize(("question", "title"), QUESTIONS)
+@pytest.mark.parametrize(("question", "title"), [*QUESTIONS, *VOWELLED])
 async def test_a_recall_finds_a_word_inside_a_run_of_letters(tmp_path: Path, question: str, title: str) -> None:
     archive = Archive.open(tmp_path, run="r")
     segments = [

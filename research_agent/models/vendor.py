@@ -145,18 +145,24 @@ def adopted(messages: Sequence[BaseMessage], maker: str, origin: str = "") -> li
     No id stands twice: some models number their calls by what they see, and what they see grows shorter at a compaction.
     """
     used = {str(call["id"]) for message in messages if _is_own(message, maker, origin) for call in message.tool_calls}
-    now: dict[str, str] = {}
+    now: dict[str, list[str]] = {}
     found: list[BaseMessage] = []
     for message in messages:
         if isinstance(message, ToolMessage):
-            id = now.get(message.tool_call_id, message.tool_call_id)
-            found.append(message.model_copy(update={"tool_call_id": id}))
-        elif isinstance(message, AIMessage) and not _is_own(message, maker, origin):
-            calls = [{**call, "id": _taken(str(call["id"] or ""), used, now)} for call in message.tool_calls]
+            ids = now.get(message.tool_call_id) or [message.tool_call_id]
+            found.append(message.model_copy(update={"tool_call_id": ids.pop(0) if len(ids) > 1 else ids[0]}))
+            continue
+        olds = [str(call["id"] or "") for call in getattr(message, "tool_calls", ())]
+        now |= {old: [] for old in olds}
+        if isinstance(message, AIMessage) and not _is_own(message, maker, origin):
+            news = [_taken(old, used) for old in olds]
+            calls = [{**call, "id": new} for call, new in zip(message.tool_calls, news, strict=True)]
             found.append(AIMessage(content=str(message.text), tool_calls=calls))
         else:
-            now |= {str(call["id"]): str(call["id"]) for call in getattr(message, "tool_calls", ())}
+            news = olds
             found.append(message)
+        for old, new in zip(olds, news, strict=True):  # calls of one turn that have one id: their results come in their order
+            now[old].append(new)
     return found
 
 
@@ -165,12 +171,11 @@ def _is_own(message: BaseMessage, maker: str, origin: str) -> TypeGuard[AIMessag
     return own and message.additional_kwargs.get(ORIGIN, "") == origin
 
 
-def _taken(old: str, used: set[str], now: dict[str, str]) -> str:
+def _taken(old: str, used: set[str]) -> str:
     new = safe = _UNSAFE.sub("_", old) or "call"
     count = 1
     while new in used:
         count += 1
         new = f"{safe}_{count}"
     used.add(new)
-    now[old] = new
     return new
