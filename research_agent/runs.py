@@ -84,9 +84,12 @@ class Run:
         return replace(self.folder / name, text)
 
     def tidy(self) -> None:
-        """Removes what a process that was killed in a `write` left. For whoever holds the lock."""
+        """Removes what a process that was killed as it wrote left. For whoever holds the lock."""
         for left in self.folder.glob(f".*.{UNFINISHED}"):
-            left.unlink(missing_ok=True)
+            if left.is_dir():  # a copy of the files that code works on
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self, *, forgets: bool = False) -> Iterator[None]:
