@@ -160,8 +160,8 @@ class Session:
             told = "the turns that they stood in are left out of what is sent"
             self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
             before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
-        if (held := archive.last_step(("observation", "finding"))) > before.get("step", 0):
-            again = {**again, "held": held}  # a tool runs only once its call is in a checkpoint: some are lost
+        if (called := archive.last_step()) > before.get("step", 0):  # by turns whose checkpoints are lost, or never came
+            again = {**again, "held": archive.last_step(("observation", "finding")), "called": called}
         spent = self._told_usage()
         if resumed and not before and (archive.last_step() or spent["output"]):
             self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")

@@ -160,3 +160,30 @@ def test_what_an_older_version_learned_of_a_tokenizer_is_learned_anew() -> None:
 
     of_old, of_new = (Meter(learned, lambda _: parts_of(["water " * 40]), lambda: parts_of(["rules"])) for learned in (old, None))
     assert counted(of_old) == counted(of_new)
+
+
+async def test_a_replay_goes_by_a_reply_that_was_kept_wherever_the_lost_checkpoints_lead_back_to(life: Life, tmp_path: Path) -> None:
+    assert life.killed_at("turn.archived.before", 3)
+    assert life.killed_at("checkpoint.before")  # the turn's writes are there, and its checkpoint is not
+    folder, earlier = folder_of(life), tmp_path / "earlier"
+    earlier.mkdir()
+    for part in folder.glob("checkpoints.sqlite*"):
+        shutil.copy(part, earlier)
+    assert life.killed_at("thinking.before", 3)
+    lose(folder, "checkpoints.sqlite")
+    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    played = await replay(Run(folder))
+    assert (played.difference, played.requests) == ("", played.recorded)
+
+
+async def test_what_a_run_without_checkpoints_said_before_is_in_its_replay_as_it_was_in_its_ledger(life: Life, world: World) -> None:
+    assert life.killed_at("tool.before", 2 * STATIONS + 3)  # the last call that was made looked back: of it, the ledger holds that it was made
+    folder = folder_of(life)
+    lose(folder, "checkpoints.sqlite")
+    world.abreast = 2
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    played = await replay(Run(folder))
+    assert (played.difference, played.requests) == ("", played.recorded)
