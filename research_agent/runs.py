@@ -17,7 +17,7 @@ from typing import Any
 from research_agent.memory.remedy import name_of
 from research_agent.stores import lock
 from research_agent.stores.errors import RunError
-from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, read_record, replace, write_record
+from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, is_kept, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 
@@ -74,7 +74,7 @@ class Run:
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
-        before = self.read() if (self.folder / RECORD).exists() else {}
+        before = self.read() if is_kept(self.folder) else {}
         record = {**before, **fields, "updated": now()}
         write_record(self.folder, record)
         return record
@@ -172,7 +172,7 @@ def find(name: str, out: Path) -> Run:
     """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError."""
     for folder in (Path(name), out / name):
         try:
-            if (folder / RECORD).is_file():
+            if is_kept(folder):
                 return _named(Run(folder.resolve()))
         except PermissionError as error:
             raise RunError(f"{folder} cannot be read: {error.strerror}") from error
@@ -201,4 +201,4 @@ def runs(out: Path) -> list[Run]:
     """The runs in a folder, the oldest first."""
     if not out.is_dir():
         return []
-    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and (folder / RECORD).is_file()]
+    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and is_kept(folder)]
