@@ -220,11 +220,12 @@ class Session:
         return cast(Usage, {key: sum(role[key] for role in roles) for key in NO_USAGE})
 
     def _refuse_older(self, archive: Archive, before: ResearchState) -> None:
-        """Raises RunError for a ledger that ends before its checkpoints, though each step is archived first; one that was damaged, or moved
-        away for that, may.
+        """Raises RunError for a ledger that ends before its checkpoints, though each step is archived first, in a folder that knows of no
+        more: it is not where the run was run last. Where its own events tell of more, or a fork was made of it, the ledger has lost that.
         """
         ends, known = archive.last_step(), before.get("step", 0)
-        if 0 < ends < known and not [*self._run.folder.glob("ledger.sqlite.damaged-*")]:
+        made = max((event["step"] for event in events(self._run.events) if event["type"] == "result"), default=0)
+        if 0 < ends < known and made <= ends and not self._forked and not [*self._run.folder.glob("ledger.sqlite.damaged-*")]:
             older = f"{self._run.folder} is an older copy of the run: its ledger ends at step {ends}, its checkpoints at step {known}"
             raise RunError(f"{older}; resume it where it was run last")
 

@@ -137,16 +137,30 @@ async def test_checkpoints_of_some_turns_ago_lead_on_to_other_turns_in_places_of
 async def test_a_folder_that_is_older_than_its_checkpoints_is_refused(life: Life, tmp_path: Path) -> None:
     assert life.killed_at("tool.before", 8)
     folder = folder_of(life)
-    shutil.copy(folder / "ledger.sqlite", tmp_path / "ledger.sqlite")
-    shutil.copy(folder / "ledger.sqlite-wal", tmp_path / "ledger.sqlite-wal")
+    older = ("ledger.sqlite", "ledger.sqlite-wal", "events.jsonl")
+    for name in older:
+        shutil.copy(folder / name, tmp_path)
     assert life.killed_at("review.before")
     lose(folder, "ledger.sqlite")
-    for part in tmp_path.glob("ledger.sqlite*"):
-        shutil.copy(part, folder)
+    for name in older:
+        shutil.copy(tmp_path / name, folder)
     child = life.whole()
     assert child.wait() == 1
     assert "is an older copy of the run" in child.said()
     assert "resume it where it was run last" in child.said()
+
+
+async def test_a_ledger_whose_log_is_torn_has_lost_a_part_and_the_run_goes_on_with_the_rest(life: Life) -> None:
+    assert life.killed_at("tool.before", 8)
+    folder = folder_of(life)
+    log = folder / "ledger.sqlite-wal"
+    torn = bytearray(log.read_bytes())
+    torn[len(torn) // 2 : len(torn) // 2 + 4_096] = bytes(4_096)  # SQLite reads it up to there, and calls it whole
+    log.write_bytes(torn)
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    assert "messages are lost with a part of the ledger" in child.said()
+    assert noted(folder) == EACH_ONCE
 
 
 def test_what_an_older_version_learned_of_a_tokenizer_is_learned_anew() -> None:
