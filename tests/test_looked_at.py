@@ -16,6 +16,7 @@ import pytest
 from research_agent.runs import Run
 from research_agent.testing.crash.rig import Life, Rig, until
 from research_agent.testing.crash.world import World
+from research_agent.testing.host import Reply
 
 CUT = "a call of the investigator was cut and is made again"
 
@@ -152,3 +153,11 @@ def test_a_line_of_the_log_that_is_no_event_is_no_event(scene: Scene) -> None:
     after = scene.record()
     assert (after["status"], after["steps"]) == ("interrupted", before["steps"])
     assert scene.life.whole().status == 0
+
+
+def test_what_a_host_says_in_an_error_commands_no_terminal(scene: Scene) -> None:
+    scene.life.world.fault = Reply(status=401, error={"type": "authentication_error", "message": "no\x1b]0;owned\x07 \u202ekey"})
+    child = scene.life.whole()
+    assert child.status == 1
+    assert "401: no key" in child.said()
+    assert not set("\x1b\x07\u202e") & set(child.said() + scene.told("report", status=1))
