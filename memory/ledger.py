@@ -265,11 +265,10 @@ class Ledger:
     def named(self, keys: Collection[str], *, most: int) -> dict[str, list[int]]:
         """The chunks that hold each of these names, for names that more than one chunk holds and at most so many."""
         held: dict[str, list[int]] = {}
-        with self._lock:
-            for key in sorted(keys):
-                ids = [id for (id,) in self._db.execute("SELECT chunk FROM names WHERE name = ? LIMIT ?", (key, most + 1))]
-                if 2 <= len(ids) <= most:
-                    held[key] = ids
+        for key in sorted(keys):
+            ids = [id for (id,) in self._all("SELECT chunk FROM names WHERE name = ? LIMIT ?", key, most + 1)]
+            if 2 <= len(ids) <= most:
+                held[key] = ids
         return held
 
     def turn_after(self, run: str, seq: int) -> tuple[list[int], int]:

@@ -16,6 +16,7 @@ import typer
 from research_agent import __version__
 from research_agent.commands import about, investigate, look, memory
 from research_agent.commands.options import BAD_CONFIG, COMPLETE, FAILED, INTERRUPTED, Fault
+from research_agent.visible import one_line
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
 STOPPED = "stopped at once"
@@ -94,7 +95,7 @@ def _line(error: Exception) -> str:
     if isinstance(error, typer.Abort):
         return f"research-agent: {STOPPED if isinstance(error.__cause__, KeyboardInterrupt) else 'nothing was done'}"
     text = error.format_message() if isinstance(error, UsageError) else str(error)
-    return text if text.lstrip().startswith("Usage:") else f"research-agent: {' '.join(text.split())}"
+    return text if text.lstrip().startswith("Usage:") else f"research-agent: {one_line(text)}"  # others' words may be in it
 
 
 def _code(error: Exception) -> int | None:

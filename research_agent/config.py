@@ -152,10 +152,11 @@ class Config(Part):
             return url.password.get_secret_value()
         return os.environ.get(store.password_env or "", "")
 
-    @staticmethod
-    def secrets(*models: ModelConfig) -> tuple[str, ...]:
-        """The values that must not be written down: these models' keys, and every variable whose name says that it is secret."""
-        named = {variable for model in models if (variable := model.key_variable)}
+    def secrets(self, *models: ModelConfig) -> tuple[str, ...]:
+        """The values that must not be written down: these models' keys, the MCP servers', and every variable whose name says that it is
+        secret.
+        """
+        named = {model.key_variable for model in models} | {server.api_key_env for server in self.mcp.values()}
         return tuple(value for name, value in os.environ.items() if value and (name in named or _SECRET_VARIABLE.fullmatch(name)))
 
     def unused(self) -> list[str]:

@@ -88,18 +88,27 @@ class Ending:
         reason = self._redact(" ".join(self._reason(error).split()))[:700]
         with suppress(OSError):  # a full disk, say
             self._teller.log({"type": "error", "reason": reason, "traceback": traceback.format_exc()})
+        went = record.get("status", "running")
+        more = self._so_far() if state is None and went == "running" else {}
         nothing = {"steps": 0, "usd": 0.0, "tokens": {}, "seconds": 0.0}
-        counts = {name: record.get(name, none) for name, none in nothing.items()} if state is None else self.counts(state)
+        counts = {name: {**record, **more}.get(name, none) for name, none in nothing.items()} if state is None else self.counts(state)
         try:
             if state is not None:
                 return self.ended(state, "failed", reason)
-            went = record.get("status", "running")
             told = {"status": "failed", "reason": reason} if went == "running" else {"status": went, "reason": record.get("reason", "")}
-            self._run.update(config=record.get("config", {}), **told)
+            self._run.update(**{**more, "config": record.get("config", {}), **told})
         except (OSError, RunError) as unwritten:
             self._briefly(unwritten, {} if state is None else {"status": "failed", "reason": reason, **counts})
         self._teller.show({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
         return Result(self._run.id, self._run.folder, "failed", reason, None, "")
+
+    def _so_far(self) -> dict[str, Any]:
+        """What a run had come to that was killed: its record does not say."""
+        from research_agent.history.progress import progress
+
+        with suppress(OSError, RunError):
+            return progress(self._run)
+        return {}
 
     def _briefly(self, why: Exception, told: dict[str, Any]) -> None:
         """On a full disk the block of the record before the last is free: what fits there is how it ended, and not what it was made of."""

@@ -79,13 +79,15 @@ def _key(event: Event) -> str:
 
 
 def events(path: Path) -> Iterator[Event]:
-    """Those of a log, in their order. A line that a kill cut in its middle is left out."""
+    """Those of a log, in their order. A line that is none, such as one that a kill cut in its middle, is left out."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:  # the cut may be inside a letter
         for line in lines:
             with suppress(json.JSONDecodeError):
-                yield json.loads(line)
+                event = json.loads(line)
+                if isinstance(event, dict) and {"type", "time"} <= event.keys():  # damage may leave what is JSON, and no event
+                    yield event
 
 
 def by_role(told: Iterable[Event]) -> dict[str, dict[str, float]]:

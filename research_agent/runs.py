@@ -17,7 +17,7 @@ from typing import Any
 from research_agent.memory.remedy import name_of
 from research_agent.stores import lock
 from research_agent.stores.errors import RunError
-from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, read_record, replace, write_record
+from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, is_kept, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 
@@ -74,7 +74,7 @@ class Run:
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
-        before = self.read() if (self.folder / RECORD).exists() else {}
+        before = self.read() if is_kept(self.folder) else {}
         record = {**before, **fields, "updated": now()}
         write_record(self.folder, record)
         return record
@@ -84,9 +84,12 @@ class Run:
         return replace(self.folder / name, text)
 
     def tidy(self) -> None:
-        """Removes what a process that was killed in a `write` left. For whoever holds the lock."""
+        """Removes what a process that was killed as it wrote left. For whoever holds the lock."""
         for left in self.folder.glob(f".*.{UNFINISHED}"):
-            left.unlink(missing_ok=True)
+            if left.is_dir():  # a copy of the files that code works on
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self, *, forgets: bool = False) -> Iterator[None]:
@@ -169,7 +172,7 @@ def find(name: str, out: Path) -> Run:
     """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError."""
     for folder in (Path(name), out / name):
         try:
-            if (folder / RECORD).is_file():
+            if is_kept(folder):
                 return _named(Run(folder.resolve()))
         except PermissionError as error:
             raise RunError(f"{folder} cannot be read: {error.strerror}") from error
@@ -198,4 +201,4 @@ def runs(out: Path) -> list[Run]:
     """The runs in a folder, the oldest first."""
     if not out.is_dir():
         return []
-    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and (folder / RECORD).is_file()]
+    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and is_kept(folder)]

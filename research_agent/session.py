@@ -167,8 +167,8 @@ class Session:
             told = "the turns that they stood in are left out of what is sent"
             self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
             before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
-        if (held := archive.last_step(("observation", "finding"))) > before.get("step", 0):
-            again = {**again, "held": held}  # a tool runs only once its call is in a checkpoint: some are lost
+        if (called := archive.last_step()) > before.get("step", 0):  # by turns whose checkpoints are lost, or never came
+            again = {**again, "held": archive.last_step(("observation", "finding")), "called": called}
         spent = self._told_usage()
         if resumed and not before and (archive.last_step() or spent["output"]):
             self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
@@ -234,11 +234,12 @@ class Session:
         return cast(Usage, {key: sum(role[key] for role in roles) for key in NO_USAGE})
 
     def _refuse_older(self, archive: Archive, before: ResearchState) -> None:
-        """Raises RunError for a ledger that ends before its checkpoints, though each step is archived first; one that was damaged, or moved
-        away for that, may.
+        """Raises RunError for a ledger that ends before its checkpoints, though each step is archived first, in a folder that knows of no
+        more: it is not where the run was run last. Where its own events tell of more, or a fork was made of it, the ledger has lost that.
         """
         ends, known = archive.last_step(), before.get("step", 0)
-        if 0 < ends < known and not [*self._run.folder.glob("ledger.sqlite.damaged-*")]:
+        made = max((event["step"] for event in events(self._run.events) if event["type"] == "result"), default=0)
+        if 0 < ends < known and made <= ends and not self._forked and not [*self._run.folder.glob("ledger.sqlite.damaged-*")]:
             older = f"{self._run.folder} is an older copy of the run: its ledger ends at step {ends}, its checkpoints at step {known}"
             raise RunError(f"{older}; resume it where it was run last")
 

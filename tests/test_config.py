@@ -237,7 +237,14 @@ def test_a_key_is_read_when_it_is_asked_for_and_never_shown(tmp_path: Path, monk
     assert key is not None
     assert key.get_secret_value() == SECRET
     assert SECRET not in repr(config.public()) + repr(key)
-    assert SECRET in Config.secrets(config.model)
+    assert SECRET in config.secrets(config.model)
+
+
+def test_the_key_of_an_mcp_server_is_known_as_one_whatever_its_variable_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("langchain_mcp_adapters")
+    monkeypatch.setenv("LIBRARY_CARD", "card-of-the-library")
+    config = load(tmp_path, GOOD + "mcp: {library: {url: 'http://127.0.0.1:9/mcp', api_key_env: LIBRARY_CARD}}")
+    assert "card-of-the-library" in config.secrets(config.model)
 
 
 def test_a_private_address_asks_for_no_key_and_is_sent_none_unless_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,7 @@ async def test_damage_that_is_told_in_damaged_words_is_one_line(tmp_path: Path) 
     assert path.is_file()
 
 
-@pytest.mark.parametrize("left", ["nothing", "an empty ledger"])
+@pytest.mark.parametrize("left", ["nothing", "an empty file", "an empty ledger"])
 async def test_a_complete_run_whose_ledger_is_gone_stays_complete_and_that_is_one_line(tmp_path: Path, left: str) -> None:
     result = await Agent(config(tmp_path)).arun()
     assert result.status == "complete"
@@ -201,6 +201,8 @@ async def test_a_complete_run_whose_ledger_is_gone_stays_complete_and_that_is_on
         path.unlink()
     if left == "an empty ledger":
         await Archive.open(result.folder, run=result.id).close()
+    elif left == "an empty file":
+        (result.folder / "ledger.sqlite").touch()
     before = (result.folder / "run.json").read_bytes()
     for work in (Agent(config(tmp_path)).aresume(result.id), Agent(config(tmp_path)).arewrite(result.id)):
         with pytest.raises(RunError, match=f"run {result.id} is complete, and its ledger is gone") as error:

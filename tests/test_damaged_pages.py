@@ -119,6 +119,27 @@ def test_a_run_that_lost_a_part_of_its_ledger_is_shown_as_damaged_and_why_it_is_
     assert resumed.reason in shown
 
 
+@pytest.mark.parametrize("name", ["ledger.sqlite", "checkpoints.sqlite"])
+def test_a_folder_in_the_place_of_a_database_hides_no_run_of_a_list(stopped: Path, tmp_path: Path, name: str) -> None:
+    folder = copied(stopped, tmp_path)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert [row.id for row in rows(folder.parent)] == [folder.name]
+
+
+def test_a_search_in_a_memory_whose_names_are_damaged_is_one_line(stopped: Path, tmp_path: Path) -> None:
+    folder = copied(stopped, tmp_path)
+    path = folder / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        root = int(db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'names'").fetchone()[0])
+    size = pages(path)[1]
+    overwrite(path, (root - 1) * size, b"\xff" * size)
+    done = CliRunner().invoke(app, ["memory", "search", str(folder), "code of a station"])
+    assert isinstance(done.exception, ArchiveError)
+    assert "is damaged" in str(done.exception)
+    assert one_line(str(done.exception))
+
+
 def told(command: str, folder: Path) -> str:
     done = CliRunner().invoke(app, [command, str(folder)])
     assert done.exit_code == 0, done.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 import sys
@@ -432,6 +433,25 @@ def test_a_forget_that_was_cut_in_the_folder_is_known_and_ended_by_another(
     assert f"run {run.id} is half forgotten; gone: a part of its folder; " in command("resume", run.id).err
     assert command("forget", run.id, "--yes").code == 0
     assert list((world / "runs").iterdir()) == []
+
+
+def test_what_a_kill_leaves_of_a_forgotten_run_goes_as_a_next_one_begins(
+    world: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, replace = only(world), os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        replace(source, target)
+        if source == run.folder:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as killing:
+        killing.setattr("research_agent.stores.forget.os.replace", killed)
+        command("forget", run.id, "--yes")
+    [left] = (world / "runs").iterdir()
+    os.utime(left, (0, 0))
+    other = create(world / "runs", "Another question?")
+    assert [path.name for path in (world / "runs").iterdir()] == [other.id]
 
 
 def test_resuming_a_complete_run_says_that_nothing_was_left_to_do(world: Path, command: Command) -> None:

@@ -16,6 +16,7 @@ import pytest
 from research_agent.runs import Run
 from research_agent.testing.crash.rig import Life, Rig, until
 from research_agent.testing.crash.world import World
+from research_agent.testing.host import Reply
 
 CUT = "a call of the investigator was cut and is made again"
 
@@ -116,3 +117,47 @@ def test_a_second_interrupt_names_the_run_that_goes_on(scene: Scene) -> None:
     told = f"research-agent: stopped at once: what was finished is kept; `research-agent resume {scene.folder.name}` goes on"
     assert session.said().strip().splitlines()[-1] == told
     assert scene.life.whole().status == 0
+
+
+def test_a_resume_that_cannot_begin_leaves_what_a_killed_run_had_come_to(scene: Scene) -> None:
+    assert scene.life.killed_at("note.after", hit=2)
+    before = scene.record()
+    child = scene.life.whole("--set", "store.checkpoints=postgresql://nobody@127.0.0.1:1/none")
+    assert child.status == 1
+    after = scene.record()
+    assert (after["status"], "PostgreSQL" in after["reason"]) == ("failed", True)
+    told = ("steps", "usd", "tokens", "model_calls", "roles", "sub_questions")
+    assert before["steps"] > 0
+    assert {key: after[key] for key in told} == {key: before[key] for key in told}
+    assert f"failed: {before['steps']} steps" in child.said()
+    assert scene.life.whole().status == 0
+
+
+def test_a_run_whose_record_is_gone_is_known_by_the_one_before_it(scene: Scene) -> None:
+    assert scene.life.killed_at("note.after", hit=2)
+    before, folder = scene.record(), scene.folder
+    (folder / "run.json").unlink()
+    after = scene.rig.run("show", "--json", str(folder), cwd=scene.life.cwd)
+    assert json.loads(after.said().splitlines()[-1])["steps"] == before["steps"]
+    assert scene.rig.run("resume", str(folder), cwd=scene.life.cwd).status == 0
+    scene.told("forget", "--yes")
+    assert [*folder.parent.iterdir()] == []
+
+
+def test_a_line_of_the_log_that_is_no_event_is_no_event(scene: Scene) -> None:
+    assert scene.life.killed_at("note.after", hit=2)
+    before = scene.record()
+    for name in ("events.jsonl", "call.json"):
+        with (scene.folder / name).open("a") as file:
+            file.write('3\n[1, 2]\n{"a": 1}\n')
+    after = scene.record()
+    assert (after["status"], after["steps"]) == ("interrupted", before["steps"])
+    assert scene.life.whole().status == 0
+
+
+def test_what_a_host_says_in_an_error_commands_no_terminal(scene: Scene) -> None:
+    scene.life.world.fault = Reply(status=401, error={"type": "authentication_error", "message": "no\x1b]0;owned\x07 \u202ekey"})
+    child = scene.life.whole()
+    assert child.status == 1
+    assert "401: no key" in child.said()
+    assert not set("\x1b\x07\u202e") & set(child.said() + scene.told("report", status=1))

@@ -137,16 +137,30 @@ async def test_checkpoints_of_some_turns_ago_lead_on_to_other_turns_in_places_of
 async def test_a_folder_that_is_older_than_its_checkpoints_is_refused(life: Life, tmp_path: Path) -> None:
     assert life.killed_at("tool.before", 8)
     folder = folder_of(life)
-    shutil.copy(folder / "ledger.sqlite", tmp_path / "ledger.sqlite")
-    shutil.copy(folder / "ledger.sqlite-wal", tmp_path / "ledger.sqlite-wal")
+    older = ("ledger.sqlite", "ledger.sqlite-wal", "events.jsonl")
+    for name in older:
+        shutil.copy(folder / name, tmp_path)
     assert life.killed_at("review.before")
     lose(folder, "ledger.sqlite")
-    for part in tmp_path.glob("ledger.sqlite*"):
-        shutil.copy(part, folder)
+    for name in older:
+        shutil.copy(tmp_path / name, folder)
     child = life.whole()
     assert child.wait() == 1
     assert "is an older copy of the run" in child.said()
     assert "resume it where it was run last" in child.said()
+
+
+async def test_a_ledger_whose_log_is_torn_has_lost_a_part_and_the_run_goes_on_with_the_rest(life: Life) -> None:
+    assert life.killed_at("tool.before", 8)
+    folder = folder_of(life)
+    log = folder / "ledger.sqlite-wal"
+    torn = bytearray(log.read_bytes())
+    torn[len(torn) // 2 : len(torn) // 2 + 4_096] = bytes(4_096)  # SQLite reads it up to there, and calls it whole
+    log.write_bytes(torn)
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    assert "messages are lost with a part of the ledger" in child.said()
+    assert noted(folder) == EACH_ONCE
 
 
 def test_what_an_older_version_learned_of_a_tokenizer_is_learned_anew() -> None:
@@ -160,3 +174,32 @@ def test_what_an_older_version_learned_of_a_tokenizer_is_learned_anew() -> None:
 
     of_old, of_new = (Meter(learned, lambda _: parts_of(["water " * 40]), lambda: parts_of(["rules"])) for learned in (old, None))
     assert counted(of_old) == counted(of_new)
+
+
+async def test_a_replay_goes_by_a_reply_that_was_kept_wherever_the_lost_checkpoints_lead_back_to(life: Life, tmp_path: Path) -> None:
+    assert life.killed_at("turn.archived.before", 3)
+    assert life.killed_at("checkpoint.before")  # the turn's writes are there, and its checkpoint is not
+    folder, earlier = folder_of(life), tmp_path / "earlier"
+    earlier.mkdir()
+    for part in folder.glob("checkpoints.sqlite*"):
+        shutil.copy(part, earlier)
+    assert life.killed_at("thinking.before", 3)
+    lose(folder, "checkpoints.sqlite")
+    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    played = await replay(Run(folder))
+    assert (played.difference, played.requests) == ("", played.recorded)
+
+
+async def test_what_a_run_without_checkpoints_said_before_is_in_its_replay_as_it_was_in_its_ledger(life: Life, world: World) -> None:
+    assert life.killed_at(
+        "tool.before", 2 * STATIONS + 3
+    )  # the last call that was made looked back: of it, the ledger holds that it was made
+    folder = folder_of(life)
+    lose(folder, "checkpoints.sqlite")
+    world.abreast = 2
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    played = await replay(Run(folder))
+    assert (played.difference, played.requests) == ("", played.recorded)

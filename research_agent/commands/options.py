@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from research_agent.visible import one_line
+
 if TYPE_CHECKING:
     from research_agent.ending import Result
 
@@ -31,7 +33,7 @@ class Fault(Exception):
 
 
 def tell(text: str) -> None:
-    typer.echo(f"research-agent: {text}", err=True)
+    typer.echo(f"research-agent: {one_line(text)}", err=True)
 
 
 def print_json(value: Any) -> None:

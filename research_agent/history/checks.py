@@ -36,11 +36,14 @@ def must_remember(run: Run) -> None:
 
 
 def _holds_nothing(run: Run) -> bool:
+    path = run.folder / "ledger.sqlite"
+    if not path.is_file() or not path.stat().st_size:
+        return True
     try:
-        with closing(Ledger(run.folder / "ledger.sqlite", read_only=True)) as ledger:
+        with closing(Ledger(path, read_only=True)) as ledger:
             return ledger.count(run.id)[0] == 0
     except ArchiveError:  # damage is told by whoever opens it to work
-        return not (run.folder / "ledger.sqlite").is_file()
+        return False
 
 
 async def must_have_ended(run: Run) -> None:

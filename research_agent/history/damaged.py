@@ -29,7 +29,7 @@ def seen_at_once(run: Run) -> str:
 
 def _readable(path: Path) -> bool:
     """What this user may not read is another's to judge."""
-    return os.access(path, os.R_OK) and path.stat().st_size > 0
+    return path.is_file() and os.access(path, os.R_OK) and path.stat().st_size > 0
 
 
 def _opens(path: Path) -> bool:

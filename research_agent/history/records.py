@@ -147,6 +147,7 @@ def current(records: Iterable[Record]) -> list[Record]:
         if record.kind not in ("session", "fork"):
             last[_task(record)] = record.session
     cut = {record.at + 1: record for record in kept if record.kind == "session" and record.data.get("cut")}
+    cut = {at: record for at, record in cut.items() if last.get((at, "ask", ""), 0) <= record.session}  # else it was asked anew since
     answered = {
         (record.at, record.data["call"]): n
         for n, record in enumerate(kept)

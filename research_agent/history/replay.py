@@ -95,6 +95,7 @@ class _Replay:
         self._begun = [record for record in records if record.kind in ("session", "fork")]
         if not self._begun or self._begun[0].at != -2:
             raise RunError(f"run {run.id} was begun by a version that kept no records, or they are lost: it cannot be replayed")
+        self._kept = {record.at for record in records if record.kind == "kept"}
         self._player = _Player(run.id, records, source, archive, goes_on=status != "complete")
 
     async def whole(self) -> Replayed:
@@ -118,8 +119,8 @@ class _Replay:
     ) -> None:
         data = record.data
         self._player.begin(record, None if following is None else following.at)
-        if held := data.get("held"):  # the ledger was ahead of the state: what a turn brought stood there before it
-            await self._archive.archive([segment for segment in self._source.segments(self._run.id) if segment.step <= held])
+        if held := data.get("held", 0) or data.get("called"):  # the ledger was ahead of the state: that stood there before its turns
+            await self._hold(data.get("held", 0), data.get("called", held))
         if lost := data.get("lost"):
             await self._leave_out(saver, thread, lost)
         if data.get("reopened") and (following is None or following.at > record.at):  # or it was killed before that was done
@@ -134,6 +135,12 @@ class _Replay:
                 pass
         except _Over:
             return
+
+    async def _hold(self, brought: int, said: int) -> None:
+        """What calls brought up to one step, and what turns said up to another: of the last, some calls were not made, or left nothing."""
+        ends = dict.fromkeys(_BROUGHT, brought)
+        segments = self._source.segments(self._run.id)
+        await self._archive.archive([segment for segment in segments if segment.step <= ends.get(segment.kind, said)])
 
     async def _fork(self, graph: ResearchGraph, saver: InMemorySaver, thread: RunnableConfig, record: Record) -> None:
         data = record.data
@@ -182,8 +189,17 @@ class _Replay:
             earlier=tuple(data.get("earlier", ())),
             tape=player,
             assets=player.assets,
-            slot=_PlayedSlot(record.at + 1, data["cut"]) if data.get("cut") else None,
+            slot=_PlayedSlot(record.at + 1, self._left(record)),
         )
+
+    def _left(self, session: Record) -> list[dict[str, Any]]:
+        """What killed processes left of the calls of the task that a session began with. It may be done by then, and its checkpoint lost: a
+        reply that was kept is gone on with by each session that begins there.
+        """
+        if session.data.get("cut") or session.at + 1 not in self._kept:
+            return session.data.get("cut") or []
+        before = [one.data["cut"] for one in self._begun if one.at == session.at and one.session < session.session and one.data.get("cut")]
+        return before[-1] if before else []
 
 
 def _model(facts: dict[str, Any], player: _Player) -> Model:

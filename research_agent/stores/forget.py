@@ -21,7 +21,7 @@ from research_agent.memory import ArchiveError, vectors
 from . import checkpoints, lock, places
 from .address import PostgresUrl
 from .errors import RunError
-from .record import HALF_FORGOTTEN, RECORD
+from .record import HALF_FORGOTTEN, RECORD, UNFINISHED
 
 if TYPE_CHECKING:
     from research_agent.runs import Run
@@ -125,7 +125,7 @@ def _folder(run: Run) -> Removed:
     """The record goes last, and out of sight: without it, what is left would be listed as a damaged run, or not be found again."""
     files = [path for path in run.folder.rglob("*") if path.is_file() or path.is_symlink()]
     size_kb = sum(path.lstat().st_size for path in files) / 1000
-    hidden = run.folder.with_name(f".forgotten-{run.id}")
+    hidden = run.folder.with_name(f".{run.id}.{UNFINISHED}")  # what a kill leaves of it goes as a next run begins there
     try:
         for path in run.folder.iterdir():
             if path.name not in (RECORD, lock.LOCK):

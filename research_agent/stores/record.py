@@ -24,18 +24,23 @@ VERSION = 2
 """Of the files: run.json, sources.json, findings.json, events.jsonl and the state in the checkpoints."""
 
 
+def is_kept(folder: Path) -> bool:
+    """Whether there is a record, or the one before it."""
+    return any((folder / name).is_file() for name in (RECORD, BEFORE))
+
+
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record, or the one before it if it is damaged. Raises RunError."""
+    """The record, or the one before it if it is damaged or gone. Raises RunError."""
     path = folder / RECORD
     try:
-        record = _parsed(path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        with suppress(OSError, ValueError):
-            return upgraded(_parsed(folder / BEFORE), path)
+        return upgraded(_parsed(path), path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | ValueError):
+            with suppress(OSError, ValueError):
+                return upgraded(_parsed(folder / BEFORE), path)
+        if isinstance(error, OSError):
+            raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
         raise RunError(f"{path}: damaged, and there is no earlier copy of it: {error}") from error
-    return upgraded(record, path)
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -48,6 +48,6 @@ class Slot:
 
 def _whole(line: bytes) -> bool:
     try:
-        return bool(line) and json.loads(line) is not None
+        return bool(line) and isinstance(json.loads(line), dict)
     except ValueError:
         return False

@@ -39,6 +39,7 @@ PLACES: dict[str, Place] = {
     "checkpoint": Place("research_agent.stores.checkpoint_file", "CheckpointFile.aput"),
     "checkpoint.writes": Place("research_agent.stores.checkpoint_file", "CheckpointFile.aput_writes"),
     "tool": Place("research_agent.graphs.act", "_run"),  # after: it has returned, and nothing of it is archived
+    "workspace": Place("research_agent.assets.before", "_copied", ("after",)),
     "note": Place("research_agent.graphs.act", "_noted"),
     "shown": Place("research_agent.graphs.act", "written"),
     "compaction": Place("research_agent.graphs.investigate", "compact"),
