@@ -193,9 +193,7 @@ async def test_a_replay_goes_by_a_reply_that_was_kept_wherever_the_lost_checkpoi
 
 
 async def test_what_a_run_without_checkpoints_said_before_is_in_its_replay_as_it_was_in_its_ledger(life: Life, world: World) -> None:
-    assert life.killed_at(
-        "tool.before", 2 * STATIONS + 3
-    )  # the last call that was made looked back: of it, the ledger holds that it was made
+    assert life.killed_at("tool.before", 2 * STATIONS + 3)  # the last call that was made looked back, and left nothing but itself
     folder = folder_of(life)
     lose(folder, "checkpoints.sqlite")
     world.abreast = 2
