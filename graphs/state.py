@@ -161,7 +161,18 @@ class ResearchState(TypedDict, total=False):
     again: bool
     """A person wants the report once more: a key that was refused is tried again."""
     report: dict[str, Any]
-    """The written draft: `answer`, and `sections` of `sub_question` and `text`, cited by handle."""
+    """The written draft: `answer`, and `sections` of `sub_question` and `text`, cited by handle; and `by`, a Writing."""
+
+
+class Writing(TypedDict):
+    """What goes with a draft wherever it goes: a later session may have another model."""
+
+    model: str
+    """The writer's name."""
+    extractive: bool
+    """No language model wrote it."""
+    max_words: int | None
+    """As it was asked for."""
 
 
 class _Output(BaseModel):

@@ -18,7 +18,7 @@ from .fit import Versions, ask_within, thinned
 from .flight import Flight
 from .observation import Shown, render
 from .ports import Context, ModelCallError
-from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion
+from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion, Writing
 
 SOURCE_WORDS = 12
 """What a source's line in the report takes of `max_words`."""
@@ -48,7 +48,8 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
         failures = [Failure(step=state["step"], what="write", reason=str(error))]
         stopped = stopped or f"the writer failed ({error}); the report lists the findings as they were noted"
         return {**done, "report": {}, "usage": usage, "failures": failures, "stopped": stopped}
-    report = draft.model_dump()
+    by = Writing(model=model.name, extractive=model.quotes, max_words=context.max_words)
+    report = {**draft.model_dump(), "by": by}
     await archive.archive([Segment(run=context.run, step=state["step"], kind="answer", ordinal=0, text=draft.answer, trust="own")])
     return {**done, "report": report, "usage": usage, "stopped": stopped}
 

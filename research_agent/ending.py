@@ -72,8 +72,8 @@ class Ending:
             draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.name} goes on"
         if not draft and not archive.find(kind="finding"):
             return self.ended(state, "incomplete" if drained else "failed", stopped or "nothing was written")
-        written = written_by(self._config)
-        report = build(investigation(self._run, written, state, archive, draft=draft, reason=stopped, finished_at=now()))
+        written = written_by(draft, self._run.read(), self._config, at=now())
+        report = build(investigation(self._run, written, state, archive, draft=draft, reason=stopped))
         if not report.sources:
             read = len(archive.find(kind="observation"))
             return self.ended(state, "failed", f"no evidence was found: {read} documents were read, and none answers the question")

@@ -64,6 +64,9 @@ def resume(
     said = _answer(answer, plan)
     if found.status() == "complete":
         tell(f"run {found.id} is complete: nothing is left to do but its report's files, made anew of what is stored")
+        if model:
+            tell(f"--model is not used: `research-agent report {found.name} --model {model}` has the report written anew")
+            model = ""
     _investigate(config_of(found, model=model, overrides=set_ or ()), as_json, str(found.folder), said)
 
 
