@@ -173,6 +173,9 @@ class Writing(TypedDict):
     """No language model wrote it."""
     max_words: int | None
     """As it was asked for."""
+    step: int
+    findings: int
+    """So far the investigation was, and so many it had noted."""
 
 
 class _Output(BaseModel):

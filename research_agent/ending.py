@@ -15,6 +15,7 @@ from research_agent.config import Config
 from research_agent.event_log import by_role, events, warnings
 from research_agent.graphs.ports import ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.graphs.write import standing
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.models.load import CannotLoad
 from research_agent.runs import Run, now
@@ -66,11 +67,12 @@ class Ending:
         from research_agent.report import build
 
         self.cut = bool(lost)
-        draft, stopped = state.get("report") or None, lost or self._with_remedy(state)
+        findings, stopped = len(archive.find(kind="finding")), lost or self._with_remedy(state)
+        draft = (standing(state, findings) if drained or lost else state.get("report")) or None
         if drained:
-            noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
-            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.name} goes on"
-        if not draft and not archive.find(kind="finding"):
+            noted = "" if findings else " before anything was noted for a report"
+            stopped = f"stopped{noted}; research-agent resume {self._run.name} goes on"
+        if not draft and not findings:
             return self.ended(state, "incomplete" if drained else "failed", stopped or "nothing was written")
         written = written_by(draft, self._run.read(), self._config, at=now())
         report = build(investigation(self._run, written, state, archive, draft=draft, reason=stopped))

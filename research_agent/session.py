@@ -200,7 +200,7 @@ class Session:
         elif values.get("stopped") and not state.next and not _still_stopped(values, context):
             left = any(item["status"] == "open" for item in values["plan"])
             as_node = "open" if left or not values.get("reviews") else "review"
-            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
+            again["reopened"] = {"values": {"stopped": ""}, "as_node": as_node}
         return at, values, again
 
     async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, reopened: dict[str, Any]) -> None:

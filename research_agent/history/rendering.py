@@ -10,6 +10,7 @@ from typing import Any
 from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.graphs.state import ResearchState
+from research_agent.graphs.write import standing
 from research_agent.history.settings import config_of
 from research_agent.history.steps import read_only, values_of
 from research_agent.memory import Archive, content_hash
@@ -85,13 +86,15 @@ async def rendered(run: Run, format: str) -> str:
         state = values_of(history[-1])
     archive = Archive.open(run.folder, run=run.id, read_only=True)
     try:
-        if not record.get("report") and not archive.find(kind="finding"):
+        findings = len(archive.find(kind="finding"))
+        if not record.get("report") and not findings:
             raise RunError(none)
-        stopped = record["status"] == "incomplete" and not state.get("stopped")  # by a person: a draft of earlier is not what was reported
-        draft = None if stopped or not record.get("report") else state.get("report") or None
+        written = record["status"] == "complete" or state.get("stopped")  # else it went on since its draft was
+        draft = (state.get("report") if written else standing(state, findings)) or None
+        draft = draft if record.get("report") else None
         reason = record["reason"] or ("" if status == "complete" else f"the run is {status}: this is what it had noted by {now()}")
-        written = written_by(draft, record, config_of(run), at=record["updated"])
-        made = investigation(run, written, state, archive, draft=draft, reason=reason)
+        by = written_by(draft, record, config_of(run), at=record["updated"])
+        made = investigation(run, by, state, archive, draft=draft, reason=reason)
         return texts(build(made))[format]
     finally:
         await archive.close()
