@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -147,19 +146,10 @@ def stopped(terminal: Terminal) -> BaseException:
 
 def _goes_on(result: Result) -> str:
     from research_agent.memory.remedy import name_of
+    from research_agent.reasons import raised
     from research_agent.terminal.lines import how_to_answer
 
     name = name_of(result.folder)
     if result.waiting:
         return f": {how_to_answer(name)}"
-    return "" if "resume" in result.reason else f"; `research-agent resume {name}{_raised(result.reason)}` goes on"
-
-
-def _raised(reason: str) -> str:
-    """Of a limit that was reached, the option that sets what would do, or doubles it: with the same one there is nothing to go on with."""
-    reached = re.match(r"the limit of (?:\$(?P<usd>[\d.]+)|(?P<number>[\d.]+) (?P<unit>steps|minutes)) was reached", reason)
-    if not reached:
-        return ""
-    enough = re.search(r"limits\.usd=([\d.]+) pays for", reason)
-    value = float(enough[1]) if enough else 2 * float(reached["usd"] or reached["number"])
-    return f" --set limits.{reached['unit'] or 'usd'}={value:g}"
+    return "" if "resume" in result.reason else f"; `research-agent resume {name}{raised(result.reason)}` goes on"
