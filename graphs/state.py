@@ -48,7 +48,11 @@ def refusal(limit: int) -> str:
 
 
 def is_refused(call: Call) -> bool:
-    return bool(_REFUSED.fullmatch(call["error"]))
+    return is_refusal(call["error"])
+
+
+def is_refusal(error: str) -> bool:
+    return _REFUSED.fullmatch(error) is not None
 
 
 def numbered(calls: Sequence[Call], after: int, limit: int) -> list[Call]:

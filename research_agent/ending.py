@@ -18,7 +18,7 @@ from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.graphs.write import standing
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.models.load import CannotLoad
-from research_agent.reasons import NOTHING_NOTED, by_limit, raised
+from research_agent.reasons import NOTHING_NOTED, STOPPED, by_limit, for_reader, not_overcome, raised
 from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores.errors import RunError
@@ -71,11 +71,11 @@ class Ending:
         findings, stopped = len(archive.find(kind="finding")), lost or self._with_remedy(state)
         draft = (standing(state, findings) if drained or lost else state.get("report")) or None
         if drained:
-            stopped = f"stopped{'' if findings else NOTHING_NOTED}; research-agent resume {self._run.name} goes on"
+            stopped = f"{STOPPED}{'' if findings else NOTHING_NOTED}; `research-agent resume {self._run.name}` goes on"
         if not draft and not findings:
             return self._without_report(state, stopped or "nothing was written", drained=drained)
         written = written_by(draft, self._run.read(), self._config, at=now())
-        report = build(investigation(self._run, written, state, archive, draft=draft, reason=stopped))
+        report = build(investigation(self._run, written, state, archive, draft=draft, reason=for_reader(stopped)))
         if not report.sources:
             read = len(archive.find(kind="observation"))
             none = f"no evidence was found: {read} documents were read, and none answers the question"
@@ -128,7 +128,7 @@ class Ending:
             model_calls=state.get("usage", NO_USAGE)["calls"],
             roles=by_role(events(self._run.events)),
             sub_questions=state.get("plan", []),
-            failures=state.get("failures", []),
+            failures=not_overcome(state.get("failures", []), state.get("stopped", ""), written=bool(state.get("report"))),
             warnings=warnings(events(self._run.events)),
             report=report.name if report else None,
             waiting=waiting,

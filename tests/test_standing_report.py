@@ -84,7 +84,7 @@ async def test_a_stop_before_anything_new_takes_no_report_away(run: Run) -> None
     stopped = await Agent(config_of(run, overrides=["limits.steps=60"])).aresume(run.folder, control=control)
     assert stopped.status == "incomplete"
     assert written(text(run)) == written(before)
-    assert "> **Incomplete**: stopped" in text(run)
+    assert "> **Incomplete**: it was stopped" in text(run)
     page = (run.folder / "report.html").read_text("utf-8")
     (run.folder / "report.html").unlink()
     assert await rendered(run, "html") == page

@@ -14,6 +14,7 @@ from research_agent.graphs.write import standing
 from research_agent.history.settings import config_of
 from research_agent.history.steps import read_only, values_of
 from research_agent.memory import Archive, content_hash
+from research_agent.reasons import for_reader, not_overcome, told_to_reader
 from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, RunError, now
 
@@ -64,7 +65,7 @@ def investigation(
         data_of=assets.data,
         status="incomplete" if reason else "complete",
         reason=reason,
-        failures=state.get("failures", []),
+        failures=told_to_reader(not_overcome(state.get("failures", []), state.get("stopped", ""), written=bool(draft))),
         model=written["model"],
         extractive=written["extractive"],
         max_words=written["max_words"],
@@ -92,7 +93,9 @@ async def rendered(run: Run, format: str) -> str:
         written = record["status"] == "complete" or state.get("stopped")  # else it went on since its draft was
         draft = (state.get("report") if written else standing(state, findings)) or None
         draft = draft if record.get("report") else None
-        reason = record["reason"] or ("" if status == "complete" else f"the run is {status}: this is what it had noted by {now()}")
+        reason = for_reader(record["reason"]) or (
+            "" if status == "complete" else f"the run is {status}: this is what it had noted by {now()}"
+        )
         by = written_by(draft, record, config_of(run), at=record["updated"])
         made = investigation(run, by, state, archive, draft=draft, reason=reason)
         return texts(build(made))[format]
