@@ -49,6 +49,8 @@ def test_a_limit_before_the_first_note_is_incomplete_and_goes_on(tmp_path: Path,
         assert Run(folder).status() == "incomplete"
         assert command(*remedy[1].split()).code == 3
         assert "has nine moons" in (folder / "report.md").read_text("utf-8")
+        again = command("resume", folder.name, "--set", "limits.steps=3", "--json")  # progress and reason in one stream
+        assert (again.code, again.err.count("the limit of 3 steps")) == (3, 1)
         assert command("resume", folder.name, "--set", "limits.steps=9").code == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -118,7 +119,8 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
     """Runs it with the terminal around it, asks for a waiting plan's approval, and exits with the outcome."""
     from research_agent.terminal import Terminal
 
-    with Terminal(stderr=as_json) as terminal:
+    both = as_json or (sys.stdout.isatty() and sys.stderr.isatty())
+    with Terminal(stderr=as_json, reason_follows=both) as terminal:
         terminal({"type": "start", "question": config.question, "model": config.model.name or config.model.provider})
         try:
             from research_agent.commands.working import investigate  # a second or two of libraries: the screen comes first
