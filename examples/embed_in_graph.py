@@ -20,34 +20,31 @@ CONFIG = Path(__file__).with_name("quickstart.yaml")
 
 
 class Ticket(TypedDict, total=False):
-    """The state of your application. What it names as the investigation does is shared: `usage` and `step` are what it cost."""
+    """The state of your application. What it names as the investigation does is shared: `usage` and `step` are what it cost.
+
+    The report in the run's folder is made of `plan`, `report` and `stopped` (why it ended before its plan did).
+    """
 
     text: str
     question: str
     plan: list[dict[str, str]]
     report: dict[str, object]
+    stopped: str
     usage: dict[str, float]
     step: int
-    reply: str
 
 
 def understand(state: Ticket) -> Ticket:
     return {"question": state["text"].removeprefix("Please find out: ")}
 
 
-def answer(state: Ticket) -> Ticket:
-    return {"reply": f"Dear customer, {state['report']['answer']}"}
-
-
 def build() -> StateGraph[Ticket, Context, Ticket, Ticket]:
     graph = StateGraph(Ticket, context_schema=Context)
     graph.add_node("understand", understand)
     graph.add_node("research", build_research_graph())  # inherits your checkpointer, and your context
-    graph.add_node("answer", answer)
     graph.add_edge(START, "understand")
     graph.add_edge("understand", "research")
-    graph.add_edge("research", "answer")
-    graph.add_edge("answer", END)
+    graph.add_edge("research", END)
     return graph
 
 
@@ -64,11 +61,12 @@ async def main(out: str) -> tuple[str, str]:
         plan = state["__interrupt__"][0].value["plan"]
         print("the investigation asks about its plan:", "; ".join(item["question"] for item in plan))
         state = await app.ainvoke(Command(resume={"approve": True}), thread, context=research.context)
-        result = research.finish(state)  # the report with its citations, in the run's folder
+        result = research.finish(state)  # the report in the run's folder; until then the text cites by handle ([S143])
 
-    print(state["reply"])
+    reply = f"Dear customer, {result.answer}"
+    print(reply)
     print("the report:", result.report)
-    return state["reply"], str(result.report)
+    return reply, str(result.report)
 
 
 if __name__ == "__main__":

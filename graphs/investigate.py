@@ -109,10 +109,11 @@ def over_limit(context: Context, state: ResearchState) -> str:
 
 def _stopped(context: Context, state: ResearchState, usage: Usage, error: ModelCallError) -> dict[str, Any]:
     if error.kind == "budget":
-        spent = f"${usage['usd']:.3f} spent, the rest kept back for the report"
-        if state["step"] - context.limits.steps_before < STEPS:  # too small a limit for this model: twice of it may be too
-            spent = f"{spent}; {would_do(purse(context, state, usage, 'investigator').enough_usd)}"
-        return {"stopped": f"the limit of ${context.limits.usd:g} was reached ({spent})"}
+        limit_usd, enough_usd = context.limits.usd, purse(context, state, usage, "investigator").enough_usd
+        spent = f"${usage['usd']:.3f} spent" + (", the rest kept back for the report" if usage["usd"] < limit_usd else "")
+        if state["step"] - context.limits.steps_before < STEPS or enough_usd > 2 * limit_usd:  # twice of it may be too small too
+            spent = f"{spent}; {would_do(enough_usd)}"
+        return {"stopped": f"the limit of ${limit_usd:g} was reached ({spent})"}
     failure = Failure(step=state["step"], what="model", reason=error.reason)
     if ends_all(error) and same_key(context.models["investigator"], context.models["writer"]):
         failure["final"] = True

@@ -102,6 +102,8 @@ class Model:
     """As its address has it: two ports of one machine are two hosts."""
     key: str = ""
     """The NAME of the environment variable that its key comes from: it stands in what a refused key is told as."""
+    quotes: bool = False
+    """It is no language model: what it writes is made of quotations, and says so."""
     tape: Tape = field(default=NoTape(), repr=False, compare=False)
     _bound: list[tuple[Sequence[BaseTool], Runnable[Any, Any]]] = field(default_factory=list, init=False, repr=False, compare=False)
 

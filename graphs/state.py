@@ -48,7 +48,11 @@ def refusal(limit: int) -> str:
 
 
 def is_refused(call: Call) -> bool:
-    return bool(_REFUSED.fullmatch(call["error"]))
+    return is_refusal(call["error"])
+
+
+def is_refusal(error: str) -> bool:
+    return _REFUSED.fullmatch(error) is not None
 
 
 def numbered(calls: Sequence[Call], after: int, limit: int) -> list[Call]:
@@ -161,7 +165,21 @@ class ResearchState(TypedDict, total=False):
     again: bool
     """A person wants the report once more: a key that was refused is tried again."""
     report: dict[str, Any]
-    """The written draft: `answer`, and `sections` of `sub_question` and `text`, cited by handle."""
+    """The written draft: `answer`, and `sections` of `sub_question` and `text`, cited by handle; and `by`, a Writing."""
+
+
+class Writing(TypedDict):
+    """What goes with a draft wherever it goes: a later session may have another model."""
+
+    model: str
+    """The writer's name."""
+    extractive: bool
+    """No language model wrote it."""
+    max_words: int | None
+    """As it was asked for."""
+    step: int
+    findings: int
+    """So far the investigation was, and so many it had noted."""
 
 
 class _Output(BaseModel):

@@ -18,14 +18,17 @@ from .fit import Versions, ask_within, thinned
 from .flight import Flight
 from .observation import Shown, render
 from .ports import Context, ModelCallError
-from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion
+from .state import NO_USAGE, Failure, ReportDraft, ResearchState, SubQuestion, Writing
 
 SOURCE_WORDS = 12
 """What a source's line in the report takes of `max_words`."""
 
 
 async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
-    """Asks the writer. With nothing found, or a writer that fails, the draft stays empty, and `stopped` says why."""
+    """Asks the writer. With nothing found, or a writer that fails, the draft stays empty, and `stopped` says why.
+
+    A draft of an earlier session stands as long as nothing was noted since: it is better than none.
+    """
     context, emit = runtime.context, runtime.stream_writer
     archive, plan, usage = context.archive, state["plan"], state.get("usage", NO_USAGE)
     stopped = state.get("stopped", "")
@@ -34,9 +37,12 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     done: dict[str, Any] = {"seconds": context.clock(), "again": False}
     if not findings and not documents:
         return {**done, "report": {}, "stopped": stopped or "no evidence was found"}
+    earlier = standing(state, len(findings))
+    if stopped and earlier and earlier["by"]["step"] == state["step"]:
+        return {**done, "report": earlier, "stopped": stopped}  # it stopped again where it was: there is nothing to add
     refused = any(failure.get("final") and failure["reason"] == stopped for failure in state.get("failures", ()))
     if stopped and refused and not state.get("again"):
-        return {**done, "report": {}, "stopped": stopped}  # the same key would be refused once more
+        return {**done, "report": earlier, "stopped": stopped}  # the same key would be refused once more
     versions = _versions(context, state, findings, documents, stopped)
     try:
         given, flight, model = purse(context, state, usage, "writer"), Flight.of(runtime), context.models["writer"]
@@ -46,11 +52,20 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     except (InvalidOutput, ModelCallError) as error:
         usage = add_usage(usage, error.spent)
         failures = [Failure(step=state["step"], what="write", reason=str(error))]
-        stopped = stopped or f"the writer failed ({error}); the report lists the findings as they were noted"
-        return {**done, "report": {}, "usage": usage, "failures": failures, "stopped": stopped}
-    report = draft.model_dump()
-    await archive.archive([Segment(run=context.run, step=state["step"], kind="answer", ordinal=0, text=draft.answer, trust="own")])
+        instead = "the report there was stands" if earlier else "the report lists the findings as they were noted"
+        stopped = stopped or f"the writer failed ({error}); {instead}"
+        return {**done, "report": earlier, "usage": usage, "failures": failures, "stopped": stopped}
+    step, words, noted = state["step"], context.max_words, len(findings)
+    by = Writing(model=model.name, extractive=model.quotes, max_words=words, step=step, findings=noted)
+    report = {**draft.model_dump(), "by": by}
+    await archive.archive([Segment(run=context.run, step=step, kind="answer", ordinal=0, text=draft.answer, trust="own")])
     return {**done, "report": report, "usage": usage, "stopped": stopped}
+
+
+def standing(state: ResearchState, findings: int) -> dict[str, Any]:
+    """The draft there is, where no more was noted since; empty where some was, or there is none."""
+    draft = state.get("report") or {}
+    return draft if draft.get("by", {}).get("findings") == findings else {}
 
 
 def _versions(context: Context, state: ResearchState, findings: Sequence[Segment], documents: Sequence[Shown], stopped: str) -> Versions:

@@ -15,8 +15,10 @@ from research_agent.config import Config
 from research_agent.event_log import by_role, events, warnings
 from research_agent.graphs.ports import ModelCallError
 from research_agent.graphs.state import NO_USAGE, ResearchState
+from research_agent.graphs.write import standing
 from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.models.load import CannotLoad
+from research_agent.reasons import NOTHING_NOTED, STOPPED, by_limit, for_reader, not_overcome, raised
 from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
 from research_agent.stores.errors import RunError
@@ -66,21 +68,27 @@ class Ending:
         from research_agent.report import build
 
         self.cut = bool(lost)
-        draft, stopped = state.get("report") or None, lost or self._with_remedy(state)
+        findings, stopped = len(archive.find(kind="finding")), lost or self._with_remedy(state)
+        draft = (standing(state, findings) if drained or lost else state.get("report")) or None
         if drained:
-            noted = "" if archive.find(kind="finding") else " before anything was noted for a report"
-            draft, stopped = None, f"stopped{noted}; research-agent resume {self._run.name} goes on"
-        if not draft and not archive.find(kind="finding"):
-            return self.ended(state, "incomplete" if drained else "failed", stopped or "nothing was written")
-        written = written_by(self._config)
-        report = build(investigation(self._run, written, state, archive, draft=draft, reason=stopped, finished_at=now()))
+            stopped = f"{STOPPED}{'' if findings else NOTHING_NOTED}; `research-agent resume {self._run.name}` goes on"
+        if not draft and not findings:
+            return self._without_report(state, stopped or "nothing was written", drained=drained)
+        written = written_by(draft, self._run.read(), self._config, at=now())
+        report = build(investigation(self._run, written, state, archive, draft=draft, reason=for_reader(stopped)))
         if not report.sources:
             read = len(archive.find(kind="observation"))
-            return self.ended(state, "failed", f"no evidence was found: {read} documents were read, and none answers the question")
+            none = f"no evidence was found: {read} documents were read, and none answers the question"
+            return self._without_report(state, stopped if by_limit(stopped) else none, drained=drained)
         path = self._write(report)
         self._run.update(written=written)
         self._teller.emit({"type": "report", "path": str(path), "answer": report.answer})
         return self.ended(state, "incomplete" if stopped else "complete", stopped, path, report.answer)
+
+    def _without_report(self, state: ResearchState, reason: str, *, drained: bool) -> Result:
+        """What a limit or a person cut before it had something goes on from there; anything else has failed."""
+        limited = by_limit(reason)
+        return self.ended(state, "incomplete" if drained or limited else "failed", reason + NOTHING_NOTED if limited else reason)
 
     def failed(self, error: Exception, record: dict[str, Any], state: ResearchState | None) -> Result:
         """What ended it, in one line. Where nothing was opened yet (no `state`), the record keeps what it says of the work so far."""
@@ -129,7 +137,7 @@ class Ending:
             model_calls=state.get("usage", NO_USAGE)["calls"],
             roles=by_role(events(self._run.events)),
             sub_questions=state.get("plan", []),
-            failures=state.get("failures", []),
+            failures=not_overcome(state.get("failures", []), state.get("stopped", ""), written=bool(state.get("report"))),
             warnings=warnings(events(self._run.events)),
             report=report.name if report else None,
             waiting=waiting,
@@ -161,6 +169,8 @@ class Ending:
         text = str(error) if known else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
         if isinstance(error, ModelCallError):
             text = error.reason
+        if isinstance(error, ModelCallError) and error.kind == "budget":
+            return f"{text}, then `research-agent resume {self._run.name}{raised(text)}`"
         if isinstance(beneath(error), (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
             return f"{text}, then `research-agent resume {self._run.name}`"
         return text

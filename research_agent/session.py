@@ -108,7 +108,8 @@ class Session:
         self._teller.emit({"type": "run", **name, "model": model.name or model.provider, **how, **of})
         self._run.tidy()
         servers = places.servers(record, config.store)
-        self._run.update(status="running", reason="", config=_kept(record, config, rewrite), servers=servers)
+        works = not rewrite and record.get("status") != "complete"
+        self._run.update(status="running", reason="", config=config.public() if works else _kept(record, config), servers=servers)
 
     async def _work(self, resumed: bool, answer: dict[str, Any] | None, rewrite: bool, store_before: StoreConfig) -> Result:
         async with AsyncExitStack() as stack:
@@ -213,7 +214,7 @@ class Session:
         elif values.get("stopped") and not state.next and not _still_stopped(values, context):
             left = any(item["status"] == "open" for item in values["plan"])
             as_node = "open" if left or not values.get("reviews") else "review"
-            again["reopened"] = {"values": {"stopped": "", "report": {}}, "as_node": as_node}
+            again["reopened"] = {"values": {"stopped": ""}, "as_node": as_node}
         return at, values, again
 
     async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, reopened: dict[str, Any]) -> None:
@@ -321,10 +322,10 @@ class Session:
         return Result(self._run.id, self._run.folder, "failed", reason, None, "")
 
 
-def _kept(record: dict[str, Any], config: Config, rewrite: bool) -> dict[str, Any]:
-    """The config of a run from now on. A report that is written anew changes nothing of it but where the run is kept."""
+def _kept(record: dict[str, Any], config: Config) -> dict[str, Any]:
+    """The config of a run that has nothing left to do: what it is asked for now changes nothing of it but where the run is kept."""
     now = config.public()
-    return {**record.get("config", {}), **{key: now[key] for key in ("store", "memory") if key in now}} if rewrite else now
+    return {**record.get("config", {}), **{key: now[key] for key in ("store", "memory") if key in now}}
 
 
 def _still_stopped(state: ResearchState, context: Context) -> bool:

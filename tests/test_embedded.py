@@ -29,6 +29,8 @@ async def test_the_example_runs_with_an_interrupt_passing_through(
     reply, report = await example["main"](str(tmp_path))
     assert "asks about its plan: Is it safe when two processes" in capsys.readouterr().out
     assert reply.startswith('Dear customer, "Two processes that write to one embedded Chroma folder lose vectors silently."')
+    assert "[1]" in reply
+    assert "[S" not in reply
     text = Path(report).read_text("utf-8")
     assert "lose vectors silently" in text
     assert "[1]" in text

@@ -141,3 +141,27 @@ async def test_a_run_that_a_refused_key_ended_is_written_by_another_model(tmp_pa
     assert (written.status, written.reason) == ("incomplete", told)
     assert "No language model wrote this report" in (folder / "report.md").read_text("utf-8")
     assert run_json(folder)["config"]["model"]["provider"] == "openai"
+
+
+async def test_a_new_address_of_the_runs_model_is_the_new_writers_too(tmp_path: Path) -> None:
+    with Site() as site:
+        chain = Chain(site)
+        with ScriptedHost(chain.script, key=KEY) as old:
+            first = await Agent(config(tmp_path, site, old)).arun()
+        with ScriptedHost(chain.script, key=KEY) as new:
+            overrides = [f"model.base_url={new.base_url}"]
+            again = await Agent(config_of(Run(first.folder), model="another", role="writer", overrides=overrides)).arewrite(first.folder)
+            assert [request["model"] for request in new.requests] == ["another"]
+    assert again.status == "complete"
+
+
+async def test_a_writer_that_did_not_answer_adds_no_prompt_to_a_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("research_agent.graphs.calls.wait_s", lambda error, attempt: 0.01)
+    with Site() as site, ScriptedHost(Chain(site).script, key=KEY) as host:
+        first = await Agent(config(tmp_path, site, host)).arun()
+    before = await replay(Run(first.folder))
+    gone = config_of(Run(first.folder), model="another", role="writer", overrides=["model.base_url=http://127.0.0.1:1/v1"])
+    assert (await Agent(gone).arewrite(first.folder)).status == "failed"
+    after = await replay(Run(first.folder))
+    assert (after.requests, after.recorded, after.difference) == (before.requests, before.recorded, "")
+    assert after.recorded == run_json(first.folder)["model_calls"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -64,6 +64,9 @@ def resume(
     said = _answer(answer, plan)
     if found.status() == "complete":
         tell(f"run {found.id} is complete: nothing is left to do but its report's files, made anew of what is stored")
+        if model:
+            tell(f"--model is not used: `research-agent report {found.name} --model {model}` has the report written anew")
+            model = ""
     _investigate(config_of(found, model=model, overrides=set_ or ()), as_json, str(found.folder), said)
 
 
@@ -116,7 +119,8 @@ def _investigate(config: Config, as_json: bool, resumed: str | None, answer: dic
     """Runs it with the terminal around it, asks for a waiting plan's approval, and exits with the outcome."""
     from research_agent.terminal import Terminal
 
-    with Terminal(stderr=as_json) as terminal:
+    both = as_json or (sys.stdout.isatty() and sys.stderr.isatty())
+    with Terminal(stderr=as_json, reason_follows=both) as terminal:
         terminal({"type": "start", "question": config.question, "model": config.model.name or config.model.provider})
         try:
             from research_agent.commands.working import investigate  # a second or two of libraries: the screen comes first
@@ -144,19 +148,10 @@ def stopped(terminal: Terminal) -> BaseException:
 
 def _goes_on(result: Result) -> str:
     from research_agent.memory.remedy import name_of
+    from research_agent.reasons import raised
     from research_agent.terminal.lines import how_to_answer
 
     name = name_of(result.folder)
     if result.waiting:
         return f": {how_to_answer(name)}"
-    return "" if "resume" in result.reason else f"; `research-agent resume {name}{_raised(result.reason)}` goes on"
-
-
-def _raised(reason: str) -> str:
-    """Of a limit that was reached, the option that sets what would do, or doubles it: with the same one there is nothing to go on with."""
-    reached = re.match(r"the limit of (?:\$(?P<usd>[\d.]+)|(?P<number>[\d.]+) (?P<unit>steps|minutes)) was reached", reason)
-    if not reached:
-        return ""
-    enough = re.search(r"limits\.usd=([\d.]+) pays for", reason)
-    value = float(enough[1]) if enough else 2 * float(reached["usd"] or reached["number"])
-    return f" --set limits.{reached['unit'] or 'usd'}={value:g}"
+    return "" if "resume" in result.reason else f"; `research-agent resume {name}{raised(result.reason)}` goes on"

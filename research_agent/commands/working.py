@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from typing import Any
 
@@ -31,9 +32,9 @@ def investigate(
 async def _work(
     config: Config, resumed: str | None, answer: dict[str, Any] | None, terminal: Terminal, *, rewrite: bool = False
 ) -> tuple[Result, bool]:
-    """The first Ctrl-C stops after the running step, the second at once; both can be resumed."""
+    """The first Ctrl-C stops after the running step, the second at once; both can be resumed. A terminal that is closed asks like one."""
     control, agent, signals = RunControl(), Agent(config), 0
-    task = asyncio.current_task()
+    task, terminals = asyncio.current_task(), [number for number in (1, 2) if os.isatty(number)]
 
     def interrupted() -> None:
         nonlocal signals
@@ -44,9 +45,16 @@ async def _work(
         elif task:
             task.cancel()
 
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, interrupted)
+    def hung_up() -> None:
+        for number in terminals:  # what is written there now fails
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        interrupted()
+
+    loop, asked = asyncio.get_running_loop(), {signal.SIGINT: interrupted, signal.SIGTERM: interrupted, signal.SIGHUP: hung_up}
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup
+        del asked[signal.SIGHUP]
+    for name, handler in asked.items():
+        loop.add_signal_handler(name, handler)
     try:
         if resumed and rewrite:
             result = await agent.arewrite(resumed, on_event=terminal, control=control)
@@ -57,6 +65,6 @@ async def _work(
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
-        for name in (signal.SIGINT, signal.SIGTERM):
+        for name in asked:
             loop.remove_signal_handler(name)
     return result, signals > 0 and result.status != "complete"

@@ -172,6 +172,8 @@ class _Copy:
         assert found is not None  # noqa: S101 - it was just written
         values, changes = values_of(found), self._changes
         changed: ResearchState = {"usage": NO_USAGE, "seconds": 0.0, "stopped": ""}
+        if values.get("report"):  # of an earlier session of its parent
+            changed["report"] = {}
         if self._calls:
             changed |= {"calls": self._calls, "step": self._calls[-1]["step"]}
         if changes.plan:

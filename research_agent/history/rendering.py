@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.graphs.state import ResearchState
+from research_agent.graphs.write import standing
 from research_agent.history.settings import config_of
 from research_agent.history.steps import read_only, values_of
-from research_agent.memory import Archive
+from research_agent.memory import Archive, content_hash
+from research_agent.reasons import for_reader, not_overcome, told_to_reader
 from research_agent.report import Found, Investigation, Report, build
 from research_agent.runs import Run, RunError, now
 
@@ -21,10 +24,19 @@ def texts(report: Report) -> dict[str, str]:
     return {"md": report.markdown, "html": report.html}
 
 
-def written_by(config: Config) -> dict[str, Any]:
-    """What of a config is in the report that it writes. The record keeps it: a report may be of another writer than the run's."""
+def written_by(draft: Mapping[str, Any] | None, record: Mapping[str, Any], config: Config, *, at: str) -> dict[str, Any]:
+    """What a report tells of its writing, as the record keeps it: by whom, in how many words at most, and when.
+
+    The text itself says by whom. One that was reported before is reported as it was, whatever config a later session has.
+    """
+    before: dict[str, Any] = record.get("written") or {}
+    text = content_hash(json.dumps(draft, sort_keys=True)) if draft else ""
+    if draft and before.get("text") == text:
+        return before
     writer = config.model_for("writer")
-    return {"model": writer.name, "extractive": writer.provider == "extractive", "max_words": config.report.max_words}
+    by = {"model": writer.name, "extractive": writer.provider == "extractive", "max_words": config.report.max_words}
+    own = (draft.get("by") or before) if draft else {}  # `before`: of a text by a version that did not say it in the text
+    return {**by, **own, "finished_at": at, "text": text}
 
 
 def investigation(
@@ -35,7 +47,6 @@ def investigation(
     *,
     draft: dict[str, Any] | None,
     reason: str,
-    finished_at: str,
 ) -> Investigation:
     """What its report is made of. `written`: as `written_by` gave it; `reason`: why it is not complete, empty if it is."""
     assets = Assets(run.folder)
@@ -54,10 +65,12 @@ def investigation(
         data_of=assets.data,
         status="incomplete" if reason else "complete",
         reason=reason,
-        failures=state.get("failures", []),
-        **written,
+        failures=told_to_reader(not_overcome(state.get("failures", []), state.get("stopped", ""), written=bool(draft))),
+        model=written["model"],
+        extractive=written["extractive"],
+        max_words=written["max_words"],
+        finished_at=written["finished_at"],
         folder=str(Path.cwd()),  # the folder search names files from here
-        finished_at=finished_at,
     )
 
 
@@ -74,13 +87,17 @@ async def rendered(run: Run, format: str) -> str:
         state = values_of(history[-1])
     archive = Archive.open(run.folder, run=run.id, read_only=True)
     try:
-        if not record.get("report") and not archive.find(kind="finding"):
+        findings = len(archive.find(kind="finding"))
+        if not record.get("report") and not findings:
             raise RunError(none)
-        stopped = record["status"] == "incomplete" and not state.get("stopped")  # by a person: a draft of earlier is not what was reported
-        draft = None if stopped or not record.get("report") else state.get("report") or None
-        reason = record["reason"] or ("" if status == "complete" else f"the run is {status}: this is what it had noted by {now()}")
-        written = record.get("written") or written_by(config_of(run))
-        made = investigation(run, written, state, archive, draft=draft, reason=reason, finished_at=record["updated"])
+        written = record["status"] == "complete" or state.get("stopped")  # else it went on since its draft was
+        draft = (state.get("report") if written else standing(state, findings)) or None
+        draft = draft if record.get("report") else None
+        reason = for_reader(record["reason"]) or (
+            "" if status == "complete" else f"the run is {status}: this is what it had noted by {now()}"
+        )
+        by = written_by(draft, record, config_of(run), at=record["updated"])
+        made = investigation(run, by, state, archive, draft=draft, reason=reason)
         return texts(build(made))[format]
     finally:
         await archive.close()

@@ -255,8 +255,10 @@ class _Player:
         for record in records:
             match record.kind:
                 case "ask":
-                    self.recorded += 1
-                    self._asks[record.at].append((self.recorded, record, tuple(record.data["messages"])))
+                    answered = not record.data.get("failed")  # the same prompt again is one prompt
+                    number = self.recorded + 1
+                    self.recorded += answered
+                    self._asks[record.at].append((number, record, tuple(record.data["messages"])))
                 case "kept":
                     self.recorded += 1
                     self._kept[record.at, record.data["call"]] = self.recorded, record
@@ -302,11 +304,11 @@ class _Player:
         number, record, messages = self._asks[at].popleft()
         if written.hash != record.data["hash"]:
             raise _Differs(f"request {number} of {self.recorded} ({asked.role}): {self._difference(record, messages, written)}")
-        self.same += 1
         if failed := record.data.get("failed"):
             waits = failed["retry_after_s"]
             failed = {**failed, "retry_after_s": waits if waits and waits > LONGEST_WAIT_S else 0.0}  # nobody is waited for
             raise ModelCallError(failed.pop("reason"), failed.pop("kind"), **failed)
+        self.same += 1
         [message] = messages_from_dict([record.data["reply"]])
         assert isinstance(message, AIMessage)  # noqa: S101 - as it was written
         return message

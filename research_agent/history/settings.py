@@ -37,8 +37,12 @@ def config_of(
 
 
 def _put_model(mapping: dict[str, Any], text: str, role: str) -> None:
-    """What belongs to the old model (its window, prices, parameters) does not go to the new one; what belongs to its host does."""
-    old = {**mapping.get("model", {}), **(mapping.get("roles", {}).get(role, {}) if role else {})}
+    """What belongs to the old model (its window, prices, parameters) does not go to the new one; what belongs to its host does.
+
+    Of a role only what is its own: the rest it has from `model`, as that is when everything is set.
+    """
+    own = mapping.get("roles", {}).get(role, {}) if role else mapping.get("model", {})
+    old = {**mapping.get("model", {}), **own}
     provider, colon, name = text.partition(":")
     if not colon or provider not in PROVIDERS:
         provider, name = (text, "") if text in PROVIDERS else (str(old.get("provider", "extractive")), text)
@@ -46,7 +50,7 @@ def _put_model(mapping: dict[str, Any], text: str, role: str) -> None:
         raise ConfigError(f"--model {text!r}: extractive has no models by name; allowed: extractive, PROVIDER:NAME")
     new: dict[str, Any] = {"provider": provider, **({"name": name} if name else {})}
     if provider == old.get("provider", "extractive"):
-        new |= {key: old[key] for key in ("base_url", "api_key_env") if old.get(key) is not None}
+        new |= {key: own[key] for key in ("base_url", "api_key_env") if own.get(key) is not None}
     if role:
         mapping["roles"] = {**mapping.get("roles", {}), role: new}
     else:

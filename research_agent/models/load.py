@@ -92,6 +92,7 @@ def _extractive(settings: Settings) -> Model:
         window_tokens=settings.window_tokens or 32_768,
         max_output_tokens=settings.max_output_tokens or 4_096,
         prices=settings.prices or Prices(),
+        quotes=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""Forgetting a run: first what is on servers, then its folder, and the proof that nothing is left.
+"""Forgetting a run: first what is on servers, then the pages it put into the cache, then its folder, and the proof that nothing is left.
 
 Nothing goes before every server has answered. From then on the run is marked, and what is gone is in its record, until that goes last: a
 forget that was cut is known as one, and done again.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from research_agent.config import Config
 from research_agent.memory import ArchiveError, vectors
 
-from . import checkpoints, lock, places
+from . import cached, checkpoints, lock, places
 from .address import PostgresUrl
 from .errors import RunError
 from .record import HALF_FORGOTTEN, RECORD, UNFINISHED
@@ -31,6 +32,8 @@ _ON_DISK = (
     "a Chroma server gives them to nobody any more, but keeps their bytes on its disk, and no client can have them erased: stop it, run "
     "`chroma vacuum --path ITS_FOLDER`, and remove the folders in there that its database's table `segments` does not name"
 )
+
+_KEPT = "their bytes may still stand in it ({}): once no run works with it, delete it, which is safe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ async def forget(run: Run) -> list[Removed]:
         if not gone:
             await _all_answer(servers)
         removed = await _from_servers(run, servers, gone)
+        removed += await asyncio.to_thread(_from_caches, run)
         _mark(run, gone, [*removed, "a part of its folder"])
         return [*removed, _folder(run)]
 
@@ -106,6 +110,20 @@ async def _from_servers(run: Run, servers: list[_Server], gone: dict[str, int]) 
         except (RunError, ArchiveError) as error:
             raise RunError(f"{error}. The run is half forgotten; {_gone(removed())}; {_ends(run)}") from error
     return removed()
+
+
+def _from_caches(run: Run) -> list[Removed]:
+    """A cache is safe to delete, so one that cannot be looked through holds nobody up."""
+    from research_agent.web import http_cache  # a second of libraries, and most runs of a folder have put nothing there
+
+    removed = []
+    for file, hashes in cached.listed(run.folder).items():
+        try:
+            if count := http_cache.remove(file, hashes):
+                removed.append(Removed(f"{count} fetched pages", f"from the cache {file}"))
+        except (sqlite3.Error, OSError) as error:
+            removed.append(Removed("what it could of the fetched pages", f"from the cache {file}", _KEPT.format(error)))
+    return removed
 
 
 def _mark(run: Run, gone: dict[str, int], removed: Sequence[object]) -> None:

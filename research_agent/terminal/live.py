@@ -30,8 +30,15 @@ class Terminal:
     """Shows events as they come: call it with each. Between `with` and its end the screen's last lines are its own."""
 
     def __init__(
-        self, *, stderr: bool = False, file: TextIO | None = None, live: bool | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        stderr: bool = False,
+        file: TextIO | None = None,
+        live: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        reason_follows: bool = False,
     ) -> None:
+        """`reason_follows`: whoever shows the events tells, after the last, why the run is not complete."""
         self._file = file or (sys.stderr if stderr else sys.stdout)
         self._console = Console(file=self._file, force_terminal=live, highlight=False, markup=False, emoji=False)
         # Not rich's own guess: a colour forced by the environment would write a moving screen into a pipe.
@@ -39,6 +46,7 @@ class Terminal:
         self._is_live = seen if live is None else live
         self._view, self._lock = View(clock), threading.RLock()
         self._live: Live | None = None
+        self._reason_follows = reason_follows
         self._report: Event = {}
         self.folder: Path | None = None
         """The run's, once it has one."""
@@ -130,6 +138,7 @@ class Terminal:
         self._stop()
         path, answer = self._report.get("path", ""), self._report.get("answer", "")
         self._report = {}
+        end = {**end, "reason": ""} if self._reason_follows else end
         if self._view.rewritten:  # whoever had it written again is given all of it, or told why not
             if path:
                 self._write(ending(end))

@@ -106,8 +106,9 @@ async def open_tools(
     from research_agent.search.folder import FolderSearch
     from research_agent.search.health import Providers
     from research_agent.search.registry import PROVIDERS, SearchOptions
+    from research_agent.stores.cached import CachedList
     from research_agent.web.fetch import Manners, Web
-    from research_agent.web.http_cache import HttpCache
+    from research_agent.web.http_cache import FILE, HttpCache
     from research_agent.web.net import Client
     from research_agent.web.page_reader import PageReader
 
@@ -123,7 +124,7 @@ async def open_tools(
     folder = next((provider for provider in providers if isinstance(provider, FolderSearch)), None)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(allow_hosts=config.scrape.allow_hosts))
-        cache = await stack.enter_async_context(aclosing(HttpCache(config.cache)))
+        cache = await stack.enter_async_context(aclosing(HttpCache(config.cache, CachedList(run.folder, config.cache / FILE).add)))
         pages = stack.enter_context(PageReader())
         if folder is not None:
             stack.callback(folder.close)

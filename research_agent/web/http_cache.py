@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from research_agent.memory import content_hash
 from research_agent.web.net import Fetched
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ _UNPACKED = frozenset({"content-encoding", "content-length", "transfer-encoding"
 class HttpCache:
     """Safe to delete at any time; shared by runs."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / FILE
+    def __init__(self, folder: Path, keeps: Callable[[str], None] = lambda key: None) -> None:
+        """`keeps` is told of each key before an answer is kept under it."""
+        self._file, self._keeps = folder / FILE, keeps
         self._opened: SqliteStorage | None = None
 
     async def fetch(self, key: str, url: str, headers: Mapping[str, str], send: Send) -> Fetched:
@@ -103,9 +106,39 @@ class HttpCache:
         return self._storage.get_entries(key)
 
     def _keep(self, request: Request, response: Response, key: str, body: bytes) -> None:
+        try:
+            self._keeps(key)
+        except OSError:  # a full disk: what cannot be found again to be forgotten is not kept
+            return
         response = replace(response, stream=iter([body]))
         stream = self._storage.create_entry(request, response, key).response.stream
         _joined(stream)  # what is read from it is what is stored
+
+
+def remove(file: Path, hashes: set[str]) -> int:
+    """Removes the answers kept under keys of these hashes, and their bytes from the file; how many they were. It has looked again.
+
+    Raises sqlite3.Error: a file that cannot be looked through, or that another process holds.
+    """
+    if not file.is_file():
+        return 0
+    with closing(sqlite3.connect(file, timeout=10.0, isolation_level=None)) as db:
+
+        def found() -> list[tuple[bytes]]:
+            return [(id,) for id, key in db.execute("SELECT id, cache_key FROM entries") if content_hash(_text(key)) in hashes]
+
+        ids = found()
+        for table, column in (("streams", "entry_id"), ("entries", "id")):
+            db.executemany(f"DELETE FROM {table} WHERE {column} = ?", ids)
+        db.execute("VACUUM")  # what was replaced or evicted earlier lies in its free pages
+        busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy or found():
+            raise sqlite3.OperationalError("another process works with it")
+        return len(ids)
+
+
+def _text(key: bytes | str) -> str:
+    return key if isinstance(key, str) else key.decode("utf-8", "replace")
 
 
 def _response(fetched: Fetched) -> Response:
