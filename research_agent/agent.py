@@ -68,7 +68,7 @@ class Agent:
         """
         config = self.config.model_copy(update={"question": question}) if question else self.config
         embedder = await chosen(config)
-        found = runs.find(str(run), config.out) if run else runs.create(config.out, config.question, config=config.public())
+        found = runs.find(str(run), config.out) if run is not None else runs.create(config.out, config.question, config=config.public())
         async with Session(found, config, on_event or _ignore, RunControl(), embedder).embedded() as opened:
             yield opened
 

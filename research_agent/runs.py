@@ -16,7 +16,7 @@ from typing import Any
 
 from research_agent.memory.remedy import name_of
 from research_agent.stores import lock
-from research_agent.stores.errors import RunError
+from research_agent.stores.errors import NotAName, RunError
 from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
@@ -166,8 +166,14 @@ def _sweep(out: Path) -> None:
 
 
 def find(name: str, out: Path) -> Run:
-    """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError."""
-    for folder in (Path(name), out / name):
+    """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError.
+
+    An id is looked for in `out` first: a folder of the same name may stand wherever one works.
+    """
+    if not name.strip():  # of an unset variable, say: every id begins so
+        raise NotAName(f"an empty id ({name!r}) names no run; `research-agent list --out DIR` shows the runs there are")
+    path = Path(name)
+    for folder in (out / path, path) if path.name == name != ".." else (path,):
         try:
             if (folder / RECORD).is_file():
                 return _named(Run(folder.resolve()))

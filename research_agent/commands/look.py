@@ -176,9 +176,22 @@ def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes",
     if forks := [row.id for row in rows(found.folder.parent) if row.parent == found.id]:
         typer.echo(f"forked from it, and keeping what it had read by then: {', '.join(forks)}")
     if not yes:
-        typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
+        _agreed(found)
     removed = asyncio.run(forget(found))
     typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
     for item in removed:
         if item.still:
             typer.echo(f"{item}: {item.still}")
+
+
+def _agreed(found: Run) -> None:
+    """Ends the program where nobody says yes."""
+    import sys
+
+    try:
+        typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        typer.echo()
+        raise Fault(f"nothing was done, for nobody said yes: `research-agent forget -y {found.name}` does not ask", INTERRUPTED) from None

@@ -59,6 +59,8 @@ async def forget(run: Run) -> list[Removed]:
     """What was removed, looked for again after. Raises RunError: if a server does not answer, before anything is removed."""
     with run.lock(forgets=True):
         record = run.read()
+        if record.get("id") != run.id:  # anybody's file may bear the name of ours
+            raise RunError(f"{run.folder} is not known to be a run's folder: its {RECORD} does not say so; nothing was removed")
         servers = _servers(run, record)
         gone: dict[str, int] = dict(record.get("forgotten", {}))
         if not gone:
