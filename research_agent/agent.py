@@ -14,6 +14,7 @@ from research_agent import runs
 from research_agent.config import Config
 from research_agent.ending import Result
 from research_agent.events import Event
+from research_agent.history.checks import must_have_ended, must_hold, must_remember, must_wait
 from research_agent.memories import chosen
 from research_agent.session import Embedded, Session
 
@@ -69,6 +70,7 @@ class Agent:
         config = self.config.model_copy(update={"question": question}) if question else self.config
         embedder = await chosen(config)
         found = runs.find(str(run), config.out) if run is not None else runs.create(config.out, config.question, config=config.public())
+        must_hold(found)
         async with Session(found, config, on_event or _ignore, RunControl(), embedder).embedded() as opened:
             yield opened
 
@@ -86,10 +88,9 @@ class Agent:
         control: RunControl | None = None,
     ) -> Result:
         """As `resume`. Raises RunError for an answer that nobody waits for, and for a complete run whose ledger is gone."""
-        from research_agent.history.checks import must_remember, must_wait
 
         found = runs.find(str(run), self.config.out)
-        must_remember(found)
+        await must_remember(found)
         if answer is not None:
             await must_wait(found)
         config = self.config.model_copy(update={"question": found.read()["question"]})
@@ -101,11 +102,10 @@ class Agent:
 
         Raises RunError for a run that has not come to its report.
         """
-        from research_agent.history.checks import must_have_ended, must_remember
         from research_agent.history.rewriting import keep_earlier
 
         found = runs.find(str(run), self.config.out)
-        must_remember(found)
+        await must_remember(found, rewrite=True)
         await must_have_ended(found)
         config = self.config.model_copy(update={"question": found.read()["question"]})
         embedder = await chosen(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,10 @@ from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
+from research_agent.history import noted
 from research_agent.history.lost import Lost, lost_of
 from research_agent.history.recorder import opened_recorder
+from research_agent.history.rewriting import TABLES, keep_earlier
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive
 from research_agent.memory.archive import Stats
@@ -116,7 +118,8 @@ class Session:
             thread = thread_of(self._run.id)
             context = self._context(memories, tools)
             at, before, again = await self._found(graph, thread, context, rewrite)
-            lost = await lost_of(checkpointer, thread, archive)
+            gone = await noted.restore(self._run, archive)
+            lost = await lost_of(checkpointer, thread, archive, gone)
             before, again = self._lacking(archive, lost, before, again, resumed)
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             if recorder.mended:
@@ -125,6 +128,7 @@ class Session:
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if lost:  # as what follows: after it is recorded, for a replay does the same
                 await lost.leave_out(checkpointer)
+                self._teller.log(noted.lost_event(lost.findings))
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
             spent: ResearchState = again.get("spent", {})
@@ -157,8 +161,8 @@ class Session:
         """The state, and what of it is other, where the ledger or the checkpoints lost something. Raises RunError."""
         if lost:
             self._refuse_older(archive, before)
-            told = "the turns that they stood in are left out of what is sent"
-            self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
+            for text in self._told_of(lost):
+                self._teller.warn(text)
             before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
         if (held := archive.last_step(("observation", "finding"))) > before.get("step", 0):
             again = {**again, "held": held}  # a tool runs only once its call is in a checkpoint: some are lost
@@ -167,6 +171,18 @@ class Session:
             self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
             again = {**again, "spent": {"usage": spent}}
         return before, again
+
+    def _told_of(self, lost: Lost) -> Iterator[str]:
+        """What was reported with what is lost is kept beside what will be."""
+        if lost.count:
+            told = "the turns that they stood in are left out of what is sent"
+            yield f"{lost.count} messages are lost with a part of the ledger: {told}"
+        if not lost.findings and not lost.again:
+            return
+        again = f"; investigated again: sub-question {', '.join(lost.again)}" if lost.again else ""
+        kept = ", ".join(path.name for path in keep_earlier(self._run, *TABLES))
+        beside = f"; what there was is kept as {kept}" if kept else ""
+        yield f"{len(lost.findings)} findings are lost with a part of the ledger{again}{beside}"
 
     def _show_so_far(self, before: ResearchState) -> None:
         so_far = self._ending.counts(before)

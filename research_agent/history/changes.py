@@ -15,7 +15,7 @@ from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
 from research_agent.graphs.window import keep
 
 _TASKS = "__pregel_tasks"
-_BRANCH = "branch:to:"
+BRANCH = "branch:to:"
 
 
 def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies: Any) -> ResearchState:
@@ -55,10 +55,10 @@ async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: M
     values = {**checkpoint["channel_values"], **changed}
     anew = set(changed)
     if to is not None:
-        values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
+        values = {name: value for name, value in values.items() if not name.startswith(BRANCH)} | {_TASKS: []}
         if to:
-            values[_BRANCH + to] = None
-            anew.add(_BRANCH + to)
+            values[BRANCH + to] = None
+            anew.add(BRANCH + to)
     elif sent := values.get(_TASKS):
         calls = {call["id"]: call for call in changed.get("calls") or ()}
         values[_TASKS] = [Send(s.node, {**s.arg, "call": calls.get(s.arg["call"]["id"], s.arg["call"])}) for s in sent]
