@@ -17,7 +17,7 @@ from typing import Any
 from research_agent.memory.remedy import name_of
 from research_agent.stores import lock
 from research_agent.stores.errors import NotAName, RunError
-from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, read_record, replace, write_record
+from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, has_record, is_left_of_one, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 
@@ -74,7 +74,7 @@ class Run:
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
-        before = self.read() if (self.folder / RECORD).exists() else {}
+        before = self.read() if has_record(self.folder) else {}
         record = {**before, **fields, "updated": now()}
         write_record(self.folder, record)
         return record
@@ -165,6 +165,11 @@ def _sweep(out: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def is_run(folder: Path) -> bool:
+    """Also one that lost its record. Raises PermissionError."""
+    return has_record(folder) or is_left_of_one(folder)
+
+
 def find(name: str, out: Path) -> Run:
     """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError.
 
@@ -175,7 +180,7 @@ def find(name: str, out: Path) -> Run:
     path = Path(name)
     for folder in (out / path, path) if path.name == name != ".." else (path,):
         try:
-            if (folder / RECORD).is_file():
+            if is_run(folder):
                 return _named(Run(folder.resolve()))
         except PermissionError as error:
             raise RunError(f"{folder} cannot be read: {error.strerror}") from error
@@ -204,4 +209,4 @@ def runs(out: Path) -> list[Run]:
     """The runs in a folder, the oldest first."""
     if not out.is_dir():
         return []
-    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and (folder / RECORD).is_file()]
+    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and is_run(folder)]

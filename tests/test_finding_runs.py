@@ -114,6 +114,44 @@ def test_an_id_means_the_run_that_is_kept_and_not_a_folder_that_stands_there(run
     assert (tmp_path / run.id).is_dir()
 
 
+def test_a_record_that_is_gone_is_read_from_the_one_before_it(run: Run, command: Command, tmp_path: Path) -> None:
+    (run.folder / "run.json").unlink()
+    assert json.loads(command("show", run.id, "--json").out)["question"] == "What does the ferry cost?"
+    assert [row["status"] for row in json.loads(command("list", "--json").out)] == ["interrupted"]
+    assert "names no run" not in command("report", run.id[:20]).err
+    run.update(status="complete")
+    assert json.loads((run.folder / "run.json").read_text())["id"] == run.id
+    (run.folder / "run.json").unlink()
+    assert command("forget", "-y", run.id).code == 0
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize("left", [None, b"garbage"])
+def test_a_run_without_any_record_is_listed_with_what_removes_it(run: Run, left: bytes | None, command: Command) -> None:
+    (run.folder / "events.jsonl").touch()
+    for path in run.folder.glob("*run.json*"):
+        path.unlink()
+    if left is not None:
+        (run.folder / "run.json").write_bytes(left)
+    remedy = f"`research-agent forget {run.id}` removes what there is of the run"
+    [row] = json.loads(command("list", "--json").out)
+    assert (row["status"], remedy in row["reason"]) == ("damaged", True)
+    for verb in ("show", "resume"):
+        shown = command(verb, run.id)
+        assert (shown.code, remedy in shown.err) == (1, True)
+    forgotten = command("forget", "-y", run.id)
+    assert (forgotten.code, "whether a server holds something of it is not known" in forgotten.out) == (0, True)
+    assert not run.folder.exists()
+
+
+def test_a_folder_that_only_holds_such_files_is_not_taken_for_a_run(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "notes").mkdir(parents=True)
+    (tmp_path / "runs" / "notes" / "events.jsonl").write_text("mine")
+    done = command("forget", "-y", "notes")
+    assert (done.code, "no run 'notes'" in done.err) == (1, True)
+    assert (tmp_path / "runs" / "notes" / "events.jsonl").read_text() == "mine"
+
+
 def test_a_forget_that_nobody_answers_names_the_option_that_does_not_ask(run: Run, command: Command) -> None:
     done = command("forget", run.id)
     assert done.code == 130

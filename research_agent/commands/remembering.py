@@ -18,6 +18,7 @@ from research_agent.memory.transfer import check, head
 from research_agent.redact import Redactor
 from research_agent.runs import Run, RunError
 from research_agent.stores import places
+from research_agent.stores.record import has_record
 
 Say = Callable[[str], None]
 
@@ -92,7 +93,7 @@ def _folder(into: Path) -> Run:
     try:
         if into.exists() and any(into.iterdir()) and not (into / "ledger.sqlite").is_file():
             raise RunError(f"{into} holds something else: import into a new folder")
-        if (into / runs.RECORD).exists() and Run(into.resolve()).read().get("status") != "imported":
+        if has_record(into) and Run(into.resolve()).read().get("status") != "imported":
             raise RunError(f"{into} is a run of its own: import into a new folder, and name it in memory.also")
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -115,7 +116,7 @@ async def import_(file: Path, into: Path, spec: str, *, say: Say) -> str:
             stats = archive.stats()
         finally:
             await archive.close()
-        if not (run.folder / runs.RECORD).exists():
+        if not has_record(run.folder):
             question = redact(str(about["about"].get("question", "")))
             memory = {"memory": {"embedder": spec}}
             run.update(id=run.id, question=question, status="imported", reason=f"from {about['run']}", created=runs.now(), config=memory)

@@ -13,24 +13,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from research_agent.config import Config
 from research_agent.memory import ArchiveError, vectors
+from research_agent.runs import Run
 
 from . import checkpoints, lock, places
 from .address import PostgresUrl
-from .errors import RunError
-from .record import HALF_FORGOTTEN, RECORD
-
-if TYPE_CHECKING:
-    from research_agent.runs import Run
-
+from .errors import NoRecord, RunError
+from .record import HALF_FORGOTTEN, RECORD, is_left_of_one
 
 _ON_DISK = (
     "a Chroma server gives them to nobody any more, but keeps their bytes on its disk, and no client can have them erased: stop it, run "
     "`chroma vacuum --path ITS_FOLDER`, and remove the folders in there that its database's table `segments` does not name"
 )
+
+
+_UNKNOWN = "its record was lost: whether a server holds something of it is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,12 @@ class _Server:
 async def forget(run: Run) -> list[Removed]:
     """What was removed, looked for again after. Raises RunError: if a server does not answer, before anything is removed."""
     with run.lock(forgets=True):
-        record = run.read()
+        try:
+            record = run.read()
+        except NoRecord:
+            if not is_left_of_one(run.folder):
+                raise
+            return [_folder(run, still=_UNKNOWN)]
         if record.get("id") != run.id:  # anybody's file may bear the name of ours
             raise RunError(f"{run.folder} is not known to be a run's folder: its {RECORD} does not say so; nothing was removed")
         servers = _servers(run, record)
@@ -123,7 +128,7 @@ def _ends(run: Run) -> str:
     return f"`research-agent forget {run.name}` ends it"
 
 
-def _folder(run: Run) -> Removed:
+def _folder(run: Run, *, still: str = "") -> Removed:
     """The record goes last, and out of sight: without it, what is left would be listed as a damaged run, or not be found again."""
     files = [path for path in run.folder.rglob("*") if path.is_file() or path.is_symlink()]
     size_kb = sum(path.lstat().st_size for path in files) / 1000
@@ -138,4 +143,4 @@ def _folder(run: Run) -> Removed:
         raise RunError(f"{run.folder} is not wholly removed: {error.filename}: {error.strerror or error}; {_ends(run)}") from error
     if left := [path for path in (run.folder, hidden) if path.exists()]:
         raise RunError(f"{left[0]} is still there: somebody wrote into it meanwhile; remove it")
-    return Removed(f"{len(files)} files ({size_kb:,.0f} kB)", f"in {run.folder}")
+    return Removed(f"{len(files)} files ({size_kb:,.0f} kB)", f"in {run.folder}", still)
