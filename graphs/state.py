@@ -154,6 +154,8 @@ class ResearchState(TypedDict, total=False):
     learned: Learned
     measured: str
     """The model, and its host, that `calibration`, `learned`, `window` and the turns' `exact` are of."""
+    given: int
+    """The highest number that a sub-question had which a changed plan left out: what was found for it still bears that number."""
     reviews: int
     failures: Annotated[list[Failure], add]
     stopped: str
@@ -162,6 +164,11 @@ class ResearchState(TypedDict, total=False):
     """A person wants the report once more: a key that was refused is tried again."""
     report: dict[str, Any]
     """The written draft: `answer`, and `sections` of `sub_question` and `text`, cited by handle."""
+
+
+def highest(state: ResearchState) -> int:
+    """The highest number that a sub-question ever had, also of what this run was forked from: the next is new."""
+    return max(state.get("given", 0), *(int(item["id"]) for item in state.get("plan") or ()), 0)
 
 
 class _Output(BaseModel):

@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, Checkpoin
 from langgraph.types import Send
 
 from research_agent.graphs import prompts
-from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
+from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef, highest
 from research_agent.graphs.window import keep
 
 _TASKS = "__pregel_tasks"
@@ -22,7 +22,7 @@ def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies
     """These sub-questions instead. What is asked again keeps its number, its answer and its findings."""
     old = values["plan"]
     known = {" ".join(item["question"].lower().split()): item for item in old}
-    number = max((int(item["id"]) for item in old), default=0) if values.get("step") else 0
+    number = before = highest(values) if values.get("step") else 0
     items: list[SubQuestion] = []
     for text in plan:
         same = known.get(text.lower())
@@ -30,7 +30,7 @@ def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies
             number += 1
             same = SubQuestion(id=str(number), question=text, status="open", answer="")
         items.append(same if values.get("step") else {**same, "id": str(len(items) + 1)})
-    changed: ResearchState = {"plan": items}
+    changed: ResearchState = {"plan": items, "given": before}
     if question:
         changed["question"] = question
     if values.get("head"):
