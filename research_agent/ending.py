@@ -19,7 +19,7 @@ from research_agent.memory import Archive, ArchiveError, EmbedderUnavailable
 from research_agent.models.load import CannotLoad
 from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
-from research_agent.stores.errors import RunError
+from research_agent.stores.errors import RunError, StoreError
 from research_agent.stores.faults import beneath, in_one_line
 from research_agent.stores.slot import Slot
 from research_agent.telling import Teller
@@ -93,9 +93,8 @@ class Ending:
         try:
             if state is not None:
                 return self.ended(state, "failed", reason)
-            went = record.get("status", "running")
-            told = {"status": "failed", "reason": reason} if went == "running" else {"status": went, "reason": record.get("reason", "")}
-            self._run.update(config=record.get("config", {}), **told)
+            kept = {"status": record.get("status", "running"), "reason": record.get("reason", "")}  # running: of an interrupted one
+            self._run.update(config=record.get("config", {}), **kept)
         except (OSError, RunError) as unwritten:
             self._briefly(unwritten, {} if state is None else {"status": "failed", "reason": reason, **counts})
         self._teller.show({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
@@ -152,7 +151,7 @@ class Ending:
         text = str(error) if known else in_one_line(error, self._run.folder) or f"{type(error).__name__}: {error}"
         if isinstance(error, ModelCallError):
             text = error.reason
-        if isinstance(beneath(error), (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
+        if isinstance(beneath(error), (ModelCallError, StoreError, OSError, sqlite3.Error)) and "`research-agent" not in text:
             return f"{text}, then `research-agent resume {self._run.name}`"
         return text
 

@@ -112,7 +112,7 @@ class Session:
         async with AsyncExitStack() as stack:
             here, before_here = (places.of(self._run, store) for store in (self._config.store, store_before))
             checkpointer = await stack.enter_async_context(open_checkpoints(here, self._teller.warn, before_here))
-            memories, tools = await stack.enter_async_context(self._parts())
+            memories, tools = await stack.enter_async_context(self._parts(self._before))
             archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
             thread = thread_of(self._run.id)
@@ -245,9 +245,11 @@ class Session:
             raise RunError(f"{older}; resume it where it was run last")
 
     @asynccontextmanager
-    async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
+    async def _parts(self, record: Mapping[str, Any]) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
+        """`record`: as this session found it."""
+        begun = "servers" in record or "parent" in record
         async with (
-            open_memories(self._config, self._run, self._embedder, self._teller.warn) as memories,
+            open_memories(self._config, self._run, self._embedder, self._teller.warn, begun=begun) as memories,
             open_tools(self._config, memories.archive, self._run, self._teller.emit, earlier=memories.earlier) as tools,
         ):
             yield memories, tools
@@ -256,8 +258,9 @@ class Session:
     async def embedded(self) -> AsyncIterator[Embedded]:
         """What the graph needs, for somebody else's graph to run it in. The run's folder is locked meanwhile."""
         with self._run.lock():
-            async with self._parts() as (memories, tools):
-                servers = places.servers(self._run.read(), self._config.store)
+            record = self._run.read()
+            async with self._parts(record) as (memories, tools):
+                servers = places.servers(record, self._config.store)
                 self._run.update(status="running", reason="", config=self._config.public(), servers=servers)
 
                 def finish(state: Mapping[str, Any]) -> Result:
