@@ -16,7 +16,7 @@ from typing import Any
 
 from research_agent.memory.remedy import name_of
 from research_agent.stores import lock
-from research_agent.stores.errors import NotAName, RunError
+from research_agent.stores.errors import NoRun, NotAName, RunError
 from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, has_record, is_left_of_one, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
@@ -188,10 +188,22 @@ def find(name: str, out: Path) -> Run:
     if len(begun) == 1:
         return begun[0]
     if not begun:
-        raise RunError(f"no run {name!r} in {out}; `research-agent list --out DIR` shows the runs there are")
+        raise NoRun(f"no run {name!r} in {out}; `research-agent list --out DIR` shows the runs there are")
     newest = ", ".join(run.id for run in reversed(begun[-NAMED:]))
     left = f" and {len(begun) - NAMED} older" if len(begun) > NAMED else ""
     raise RunError(f"{len(begun)} runs begin with {name!r} in {out}: {newest}{left}")
+
+
+def find_in(name: str, *outs: Path) -> Run:
+    """In the first of these folders that has it. Raises RunError."""
+    for out in outs[:-1]:
+        with suppress(NoRun):
+            return find(name, out)
+    try:
+        return find(name, outs[-1])
+    except NoRun as error:
+        places = ", nor in ".join(map(str, dict.fromkeys(outs)))
+        raise NoRun(f"no run {name!r} in {places}; `research-agent list --out DIR` shows the runs there are") from error
 
 
 def _named(run: Run) -> Run:

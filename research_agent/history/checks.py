@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
+from typing import Any
 
 from langgraph.checkpoint.base import CheckpointTuple
 
+from research_agent.answering import answer_of
+from research_agent.config import Config
+from research_agent.graphs.approve import ALLOWED, read_answer
 from research_agent.history.noted import lost_for_good
 from research_agent.history.steps import read_only, values_of
 from research_agent.memory import Archive, ArchiveError
@@ -18,10 +23,22 @@ _INTERRUPT, _TASKS, _BRANCH = "__interrupt__", "__pregel_tasks", "branch:to:"
 async def must_wait(run: Run) -> None:
     """For a person's word on its plan. Raises RunError."""
     if not await _waits(run):
-        raise RunError(
-            f"run {run.id} does not wait for a word on its plan: `research-agent resume {run.name}` goes on with it, "
-            f"`research-agent fork {run.name} --at STEP --plan FILE` takes another plan"
-        )
+        ended = run.read().get("status") == "complete"
+        on = "it is complete" if ended else f"`research-agent resume {run.name}` goes on with it"
+        other = f"`research-agent fork {run.name} --at STEP --plan FILE` takes another plan"
+        raise RunError(f"run {run.id} does not wait for a word on its plan: {on}, {other}")
+
+
+def answer_to(run: Run, config: Config, answer: str | Mapping[str, Any]) -> dict[str, Any]:
+    """As the graph takes it. Raises RunError for what says nothing, or asks for what the planner cannot do."""
+    said = read_answer(answer_of(answer) if isinstance(answer, str) else answer)
+    if not said:
+        raise RunError(f"{answer!r} is no answer to a plan; allowed: 'yes', a text that says what to change, {ALLOWED}")
+    if "feedback" in said and config.model_for("planner").provider == "extractive":
+        edit = f"(`research-agent show {run.name} --plan` prints it as one to edit)"
+        other = f"`research-agent resume {run.name} --plan FILE` gives another {edit}"
+        raise RunError(f"the extractive planner cannot change a plan by words: {other}, --answer yes goes on with it")
+    return said
 
 
 async def _waits(run: Run) -> bool:

@@ -2,6 +2,7 @@
 
 RunError         a run that cannot be found, read, opened or gone on with
 ├── NotAName     what no run can be called: an empty id, say
+├── NoRun        none there is called so
 ├── NoRecord     its run.json is gone or damaged, and so is the one before it
 └── StoreError   a database or a server of it
 """
@@ -14,6 +15,10 @@ class RunError(Exception):
 
 
 class NotAName(RunError):
+    pass
+
+
+class NoRun(RunError):
     pass
 
 
