@@ -65,6 +65,9 @@ def resume(
     said = _answer(answer, plan)
     if said is None and found.status() == "complete":
         tell(f"run {found.id} is complete: nothing is left to do but its report's files, made anew of what is stored")
+    if found.status() == "failed" and str(found.read().get("reason")).startswith("no evidence was found"):
+        anew = f"`research-agent fork {found.name} --at 0 --set search.folder=DIR` (or another --question, --model) looks elsewhere"
+        tell(f"run {found.id} looked through its whole plan and found nothing: {anew}")
     _investigate(config_of(found, model=model, overrides=set_ or ()), as_json, str(found.folder), said)
 
 

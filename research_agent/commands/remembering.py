@@ -11,7 +11,7 @@ from research_agent import runs
 from research_agent.config import Config
 from research_agent.graphs.observation import render
 from research_agent.graphs.window import shown
-from research_agent.memory import Archive, Embedder
+from research_agent.memory import Archive, Embedder, parse_handle
 from research_agent.memory.embedders import choose
 from research_agent.memory.remedy import rebuild_of
 from research_agent.memory.transfer import check, head
@@ -56,7 +56,8 @@ async def search(id: str, out: Path, query: str, tokens: int, *, say: Say) -> li
             words = failure if "by words" in failure else f"{failure}: recall ranks by words"
             say(f"{words}; {rebuild_of(run.folder)} makes them anew" if archive.damaged else words)
         passages = await archive.recall(query, budget_tokens=tokens)
-        return [render([shown(passage.segment, passage.text)]) for passage in passages] or ["nothing on that"]
+        nothing = f"{query}: no such handle in {run.id}" if parse_handle(query.strip()) else "nothing on that"
+        return [render([shown(passage.segment, passage.text)]) for passage in passages] or [nothing]
 
 
 async def rebuild(id: str, out: Path, spec: str) -> str:
