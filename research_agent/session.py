@@ -120,6 +120,8 @@ class Session:
             at, before, again = await self._found(graph, thread, context, rewrite)
             gone = await noted.restore(self._run, archive)
             lost = await lost_of(checkpointer, thread, archive, gone)
+            if lost and lost.again and _still_stopped(before, context):
+                raise RunError(self._cannot_again(lost, before))
             before, again = self._lacking(archive, lost, before, again, resumed)
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             if recorder.mended:
@@ -171,6 +173,11 @@ class Session:
             self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
             again = {**again, "spent": {"usage": spent}}
         return before, again
+
+    def _cannot_again(self, lost: Lost, before: ResearchState) -> str:
+        """Nothing is changed then: a report would be written of what is left."""
+        told = f"{len(lost.findings)} findings are lost with a part of the ledger, and {before['stopped']}"
+        return f"{told}: raise that, and `research-agent resume {self._run.name}` investigates again"
 
     def _told_of(self, lost: Lost) -> Iterator[str]:
         """What was reported with what is lost is kept beside what will be."""

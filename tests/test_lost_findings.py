@@ -102,6 +102,34 @@ async def test_a_complete_run_that_lost_findings_keeps_its_report_and_a_fork_loo
     assert (forked.status, claims(forked.folder)) == ("complete", ALL)
 
 
+async def test_where_a_limit_lets_nothing_be_investigated_again_what_was_found_stays_as_it_is(world: World, tmp_path: Path) -> None:
+    folder = (await stopped(world, tmp_path)).folder
+    for path in folder.glob("ledger.sqlite*"):
+        path.unlink()
+    before = {name: (folder / name).read_bytes() for name in ("findings.json", "sources.json", "report.md")}
+    result, _ = await gone_on(agent(world, tmp_path, limits={"usd": 20.0, "steps": 12, "minutes": 60}), folder)
+    assert result.status == "failed"
+    assert "findings are lost with a part of the ledger, and the limit of 12 steps was reached: raise that, and " in result.reason
+    assert f"`research-agent resume {folder}` investigates again" in result.reason
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert json.loads((folder / "run.json").read_text())["status"] == "incomplete"
+    result, _ = await gone_on(agent(world, tmp_path), folder)
+    assert (result.status, claims(folder)) == ("complete", ALL)
+
+
+async def test_a_fork_of_a_run_whose_log_tells_no_steps_misses_nothing_that_came_later(world: World, tmp_path: Path) -> None:
+    folder = (await stopped(world, tmp_path)).folder
+    told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    older = [{key: value for key, value in event.items() if (event["type"], key) != ("finding", "step")} for event in told]
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in older))
+    warned: list[str] = []
+    forked = await agent(world, tmp_path).afork(
+        folder, at=4, on_event=lambda event: warned.append(event["text"]) if event["type"] == "warning" else None
+    )
+    assert (forked.status, claims(forked.folder)) == ("complete", ALL)
+    assert not [text for text in warned if "lost" in text]
+
+
 async def test_a_report_is_not_written_anew_on_less_than_was_found(world: World, tmp_path: Path) -> None:
     result = await stopped(world, tmp_path)
     lose(result.folder, "url LIKE '%/A1' OR kind = 'finding' AND quote LIKE '%A1 %'")

@@ -99,7 +99,7 @@ def _segment(run: Run, archive: Archive, one: Noted) -> Segment | None:
 
 def hand_on(parent: Run, run: Run, *, upto: int, anew: bool) -> None:
     """Into a fork's folder: what its parent had noted up to a step, lost or not. `anew`: for no sub-question of its plan."""
-    noted = [replace(one, sub_question="" if anew else one.sub_question) for one in _known(parent).values() if one.step <= upto]
+    noted = [replace(one, sub_question="" if anew else one.sub_question) for one in _known(parent).values() if 0 < one.step <= upto]
     lines: Iterator[str] = (json.dumps({"type": "finding", **asdict(one)}, ensure_ascii=True) + "\n" for one in noted)
     (run.folder / NAME).write_text("".join(lines), "ascii")
 
