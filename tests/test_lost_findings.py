@@ -67,9 +67,20 @@ async def test_of_a_run_without_its_ledger_every_finding_is_looked_for_again(wor
     assert (folder / "report.1.md").read_text() == report
 
 
-async def test_findings_whose_sources_are_there_are_noted_again_from_the_log(world: World, tmp_path: Path) -> None:
+def age(folder: Path) -> None:
+    """The log as an older version wrote it: it told the step of no finding."""
+    told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    older = [{key: value for key, value in event.items() if (event["type"], key) != ("finding", "step")} for event in told]
+    assert older != told
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in older))
+
+
+@pytest.mark.parametrize("log", ["of now", "older"])
+async def test_findings_whose_sources_are_there_are_noted_again_from_the_log(world: World, tmp_path: Path, log: str) -> None:
     folder = (await stopped(world, tmp_path)).folder
     lose(folder, "kind = 'finding'")
+    if log == "older":
+        age(folder)
     visits = len(world.site.visits)
     result, warned = await gone_on(agent(world, tmp_path), folder)
     assert (result.status, "findings are lost" in warned) == ("complete", False)
@@ -117,11 +128,9 @@ async def test_where_a_limit_lets_nothing_be_investigated_again_what_was_found_s
     assert (result.status, claims(folder)) == ("complete", ALL)
 
 
-async def test_a_fork_of_a_run_whose_log_tells_no_steps_misses_nothing_that_came_later(world: World, tmp_path: Path) -> None:
+async def test_a_fork_of_a_run_with_an_older_log_misses_nothing_that_came_later(world: World, tmp_path: Path) -> None:
     folder = (await stopped(world, tmp_path)).folder
-    told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    older = [{key: value for key, value in event.items() if (event["type"], key) != ("finding", "step")} for event in told]
-    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in older))
+    age(folder)
     warned: list[str] = []
     forked = await agent(world, tmp_path).afork(
         folder, at=4, on_event=lambda event: warned.append(event["text"]) if event["type"] == "warning" else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from research_agent.event_log import events
@@ -26,7 +26,7 @@ class Noted:
     handle: str
     """Of the source."""
     step: int
-    """0 in a log of before it was told."""
+    """0 where it is not known."""
 
     @property
     def key(self) -> str:
@@ -49,10 +49,13 @@ def missing(run: Run, archive: Archive) -> list[Noted]:
 def _known(run: Run) -> dict[str, Noted]:
     """Without what an earlier session found to be lost, and said so."""
     known: dict[str, Noted] = {}
+    calls: dict[tuple[str, str], int] = {}
     for path in (run.folder / NAME, run.events):
         for event in events(path):
-            if event["type"] == "finding":
-                one = _of(event)
+            if event["type"] == "call" and event["name"] == "note":
+                calls[str(event["args"].get("claim", "")).strip(), str(event.get("sub_question", ""))] = event["step"]
+            elif event["type"] == "finding":
+                one = _of(event, calls)
                 known[one.key] = one
             elif event["type"] == "lost":
                 for key in event["findings"]:
@@ -60,9 +63,10 @@ def _known(run: Run) -> dict[str, Noted]:
     return known
 
 
-def _of(event: Event) -> Noted:
+def _of(event: Event, calls: Mapping[tuple[str, str], int]) -> Noted:
+    """`calls`: the steps of those that noted, for an older log tells the step of no finding."""
     claim, quote, sub_question, handle = (str(event.get(name, "")) for name in ("claim", "quote", "sub_question", "handle"))
-    return Noted(claim, quote, sub_question, handle, int(event.get("step") or 0))
+    return Noted(claim, quote, sub_question, handle, int(event.get("step") or calls.get((claim, sub_question), 0)))
 
 
 async def restore(run: Run, archive: Archive) -> list[Noted]:
