@@ -241,7 +241,7 @@ def test_a_plan_waits_and_is_answered_with_a_file(world: Path, command: Command)
 
 
 async def test_in_python_a_plan_that_waits_is_answered_by_text_too(world: Path) -> None:
-    agent = Agent.from_config("config.yaml", overrides=["approve_plan=true"])
+    agent = Agent.from_config("config.yaml", out="runs", overrides=["approve_plan=true"])
     waiting = await agent.arun()
     assert waiting.waiting
     for nothing in ("", "  ", {}, {"approve": "yes"}, {"plan": []}, 7):
