@@ -81,7 +81,7 @@ async def act(state: Task, runtime: Runtime[Context]) -> dict[str, Any]:
     for segment in told.brought:
         if segment.kind == "finding" and (source := context.archive.get(segment.source)):
             said = {"claim": segment.text, "quote": segment.quote, "sub_question": segment.sub_question}
-            emit({"type": "finding", "handle": source.handle, **said})
+            emit({"type": "finding", "step": segment.step, "handle": source.handle, **said})
     emit(
         {
             "type": "result",

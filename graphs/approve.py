@@ -24,7 +24,7 @@ async def approve(state: ResearchState, runtime: Runtime[Context]) -> Command[Li
     if not context.approve_plan:
         return Command(goto="open")
     asked: dict[str, Any] = {"type": "approval", "brief": state["brief"], "plan": state["plan"]}
-    while not (answer := _read(interrupt(asked))):
+    while not (answer := read_answer(interrupt(asked))):
         asked = {**asked, "fault": f"not an answer to a plan; allowed: {ALLOWED}"}
     if feedback := answer.get("feedback"):
         return Command(goto="plan", update={"feedback": context.redact(feedback)})
@@ -35,7 +35,7 @@ async def approve(state: ResearchState, runtime: Runtime[Context]) -> Command[Li
     return Command(goto="open")
 
 
-def _read(answer: Any) -> dict[str, Any]:
+def read_answer(answer: Any) -> dict[str, Any]:
     """The one thing that an answer says; empty if it says none of them."""
     if not isinstance(answer, Mapping):
         return {}

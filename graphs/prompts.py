@@ -102,6 +102,14 @@ def sub_question(id: str, question: str) -> str:
     return _tag("sub_question", defuse(question), id=id) + "\n\nWork on this sub-question now."
 
 
+def lost_findings(sub_questions: Sequence[str]) -> str:
+    """To a model that may see its notes still, and believe that they are kept."""
+    return (
+        f"What was noted for sub-question {', '.join(sub_questions)} is lost with a damaged file, and these are open again. "
+        "Find and note their evidence anew, also what you see noted above."
+    )
+
+
 def wrong_calls(count: int, tools: Sequence[BaseTool]) -> str:
     """After wrong calls in a row: the same correction again would not help, so the tools are shown as they are called."""
     lines = [_signature(tool) for tool in tools]

@@ -17,7 +17,7 @@ from .fit import Versions, ask_within, thinned
 from .flight import Flight
 from .investigate import over_limit
 from .ports import Context, ModelCallError
-from .state import NO_USAGE, Failure, ResearchState, ReviewDraft, SubQuestion
+from .state import NO_USAGE, Failure, ResearchState, ReviewDraft, SubQuestion, highest
 
 MAX_REVIEWS = 2
 MAX_FOLLOW_UPS = 3
@@ -47,7 +47,7 @@ async def review(state: ResearchState, runtime: Runtime[Context]) -> dict[str, A
     asked = [context.redact(" ".join(text.split())) for text in draft.follow_ups]
     new = [text for text in asked if text and text.lower() not in known][:MAX_FOLLOW_UPS]
     emit({"type": "review", "verdict": context.redact(draft.verdict), "follow_ups": new})
-    items = [SubQuestion(id=str(n), question=text, status="open", answer="") for n, text in enumerate(new, len(plan) + 1)]
+    items = [SubQuestion(id=str(n), question=text, status="open", answer="") for n, text in enumerate(new, highest(state) + 1)]
     if items:
         emit({"type": "plan", "brief": state["brief"], "plan": [*plan, *items]})
     return {**base, "plan": [*plan, *items], "usage": add_usage(usage, reply.usage)}

@@ -158,6 +158,8 @@ class ResearchState(TypedDict, total=False):
     learned: Learned
     measured: str
     """The model, and its host, that `calibration`, `learned`, `window` and the turns' `exact` are of."""
+    given: int
+    """The highest number that a sub-question had which a changed plan left out: what was found for it still bears that number."""
     reviews: int
     failures: Annotated[list[Failure], add]
     stopped: str
@@ -180,6 +182,11 @@ class Writing(TypedDict):
     step: int
     findings: int
     """So far the investigation was, and so many it had noted."""
+
+
+def highest(state: ResearchState) -> int:
+    """The highest number that a sub-question ever had, also of what this run was forked from: the next is new."""
+    return max(state.get("given", 0), *(int(item["id"]) for item in state.get("plan") or ()), 0)
 
 
 class _Output(BaseModel):

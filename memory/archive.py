@@ -73,11 +73,13 @@ class Archive:
         changed: Changed = "rebuild",
         read_only: bool = False,
         accept_loss: bool = False,
+        patient: bool = False,
         on_failure: Callable[[str], None] | None = None,
     ) -> Archive:
         """One process at a time. Without an embedder it ranks by words; `vectors` is a Chroma server's URL, if they are not in the folder.
 
-        Raises ArchiveInUse, IndexFailed if that server does not answer, ArchiveError for a ledger that cannot be read. What the index lacks
+        Raises ArchiveInUse, IndexFailed if that server does not answer (`patient`: it is asked again as more is
+        archived), ArchiveError for a ledger that cannot be read. What the index lacks
         is made up for in the background. Vectors of another embedder are made anew so too, or, where `changed` is `refuse`, raise
         EmbedderChanged. With `read_only`, beside a writer or where nothing can be written, nothing is; vectors that cannot be used are left
         alone. `accept_loss`: of a damaged ledger what can be read is kept, and `mended` says what was lost. `on_failure` is
@@ -88,7 +90,7 @@ class Archive:
             reader, lock_path = Ledger(folder / "ledger.sqlite", read_only=True), folder / ".memory.lock"
             still = partial(Indexer, reader, vectors or folder / "vectors", run=run, keep=True, lock=lock_path, on_failure=on_failure)
             return cls(folder, reader, None, run=run, index=partial(still, embedder=embedder) if embedder else None, weights=weights)
-        if vectors and embedder:
+        if vectors and embedder and not patient:
             check(vectors)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".memory.lock", thread_local=False)

@@ -48,8 +48,8 @@ class Layout:
     """Tables that nothing else can be made into again."""
     true: Callable[[str, damage.Row], bool]
     """Whether a row of these is what was written."""
-    begin: str
-    """What is to be done where nothing can be read."""
+    begin: Callable[[Path], str]
+    """What is to be done where nothing of a file can be read."""
     pragmas: tuple[str, ...] = ()
     shaped: Callable[[Connection], bool] = lambda db: True
     """Whether the tables are those of this version: what is only read cannot be upgraded."""
@@ -133,7 +133,7 @@ class Database:
         new, saved = damage.rescue(self._path, layout.create, layout.truth, layout.true)
         if not saved.rows:
             new.unlink()
-            raise ArchiveError(f"{self._told} cannot be read as {layout.name}: {saved}; {layout.begin}")
+            raise ArchiveError(f"{self._told} cannot be read as {layout.name}: {saved}; {layout.begin(self._told)}")
         if not saved.whole and self._rebuild and not self._accept_loss:
             new.unlink()
             unasked = "nothing else holds what is lost, so that is not taken for granted"

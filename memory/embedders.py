@@ -97,11 +97,13 @@ def _auto() -> Choice:
         return Choice(SentenceTransformers(DEFAULT_MODEL))
     if (_onnx_folder() / "model.onnx").is_file():
         return Choice(OnnxMiniLM())
-    return Choice(
-        None,
-        "recall ranks by words: no embedding model is on this machine "
-        "(`pip install '.[embeddings]'` and set memory.embedder to a model's name or path)",
-    )
+    return Choice(None, f"recall ranks by words: no embedding model is on this machine ({remedy()})")
+
+
+def remedy() -> str:
+    """What brings an embedding model to this machine."""
+    names = "set memory.embedder to a model's name or path"
+    return names if importlib.util.find_spec("sentence_transformers") else f"`pip install '.[embeddings]'` and {names}"
 
 
 def _in_hub_cache(name: str) -> bool:
@@ -318,6 +320,8 @@ def _numbers(values: Any) -> list[float]:
 
 
 def _sentence_transformers(name: str, api_key: str) -> Embedder:
+    if (name.startswith((".", "~", "/")) or name.count("/") > 1) and not Path(name).is_dir():  # the hub has NAME and OWNER/NAME
+        raise EmbedderUnavailable(f"{name}: no such folder")
     if importlib.util.find_spec("sentence_transformers") is None:
         raise EmbedderUnavailable(f"sentence-transformers:{name} needs the extra: pip install '.[embeddings]'")
     embedder = SentenceTransformers(name)

@@ -225,7 +225,7 @@ LAYOUT = Layout(
     upgrade=_upgrade,
     truth=("items",),
     true=_true,
-    begin="move it away to begin a new one",
+    begin=lambda path: "move it away to begin a new one",
     pragmas=("secure_delete = ON",),
 )
 

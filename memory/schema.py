@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .bodies import spoilt, true
 from .database import Connection, Layout, run
+from .remedy import name_of
 
 VERSION = 3
 _TRUTH = """
@@ -72,6 +73,6 @@ LAYOUT = Layout(
     truth=("bodies", "segments"),
     true=true,
     spoilt=spoilt,
-    begin="move it away, and `research-agent resume` begins again with the run's plan",
+    begin=lambda path: f"move it away, and `research-agent resume {name_of(path.parent)}` investigates the whole plan again",
     pragmas=("cache_size = -32768",),
 )

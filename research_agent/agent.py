@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +14,7 @@ from research_agent import runs
 from research_agent.config import Config
 from research_agent.ending import Result
 from research_agent.events import Event
+from research_agent.history.checks import answer_to, must_have_ended, must_hold, must_remember, must_wait
 from research_agent.memories import chosen
 from research_agent.session import Embedded, Session
 
@@ -68,12 +69,15 @@ class Agent:
         """
         config = self.config.model_copy(update={"question": question}) if question else self.config
         embedder = await chosen(config)
-        found = runs.find(str(run), config.out) if run else runs.create(config.out, config.question, config=config.public())
+        found = runs.find(str(run), config.out) if run is not None else runs.create(config.out, config.question, config=config.public())
+        must_hold(found)
         async with Session(found, config, on_event or _ignore, RunControl(), embedder).embedded() as opened:
             yield opened
 
-    def resume(self, run: str | Path, *, answer: dict[str, Any] | None = None, on_event: OnEvent | None = None) -> Result:
-        """Goes on where the run was. `answer` is a person's word on its plan (see graphs.approve)."""
+    def resume(self, run: str | Path, *, answer: str | Mapping[str, Any] | None = None, on_event: OnEvent | None = None) -> Result:
+        """Goes on where the run was. `answer` is a person's word on its plan: `yes`, a text that says what to change, or what
+        graphs.approve takes, such as `{"plan": ["Which ...?", ...]}`.
+        """
         _no_loop("resume")
         return asyncio.run(self.aresume(run, answer=answer, on_event=on_event))
 
@@ -81,31 +85,30 @@ class Agent:
         self,
         run: str | Path,
         *,
-        answer: dict[str, Any] | None = None,
+        answer: str | Mapping[str, Any] | None = None,
         on_event: OnEvent | None = None,
         control: RunControl | None = None,
     ) -> Result:
-        """As `resume`. Raises RunError for an answer that nobody waits for, and for a complete run whose ledger is gone."""
-        from research_agent.history.checks import must_remember, must_wait
+        """As `resume`. Raises RunError: for an answer that nobody waits for, one that says nothing, a complete run that lost its notes."""
 
         found = runs.find(str(run), self.config.out)
-        must_remember(found)
+        await must_remember(found)
+        config = self.config.model_copy(update={"question": found.read()["question"]})
         if answer is not None:
             await must_wait(found)
-        config = self.config.model_copy(update={"question": found.read()["question"]})
+        said = None if answer is None else answer_to(found, config, answer)
         embedder = await chosen(config)
-        return await Session(found, config, on_event or _ignore, control or RunControl(), embedder).work(resumed=True, answer=answer)
+        return await Session(found, config, on_event or _ignore, control or RunControl(), embedder).work(resumed=True, answer=said)
 
     async def arewrite(self, run: str | Path, *, on_event: OnEvent | None = None, control: RunControl | None = None) -> Result:
         """Asks the writer once more, on what a run that has ended has found. The report there was is kept as `report.1.md`, and so on.
 
         Raises RunError for a run that has not come to its report.
         """
-        from research_agent.history.checks import must_have_ended, must_remember
         from research_agent.history.rewriting import keep_earlier
 
         found = runs.find(str(run), self.config.out)
-        must_remember(found)
+        await must_remember(found, rewrite=True)
         await must_have_ended(found)
         config = self.config.model_copy(update={"question": found.read()["question"]})
         embedder = await chosen(config)

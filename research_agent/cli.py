@@ -105,7 +105,8 @@ def _code(error: Exception) -> int | None:
         return INTERRUPTED
     if isinstance(error, UsageError):
         return BAD_CONFIG
-    names = {"ConfigError": BAD_CONFIG, "PlanError": BAD_CONFIG, "NoSuchStep": BAD_CONFIG, "RunError": FAILED, "ArchiveError": FAILED}
+    bad = dict.fromkeys(("ConfigError", "PlanError", "NoSuchStep", "NotAName"), BAD_CONFIG)
+    names = {**bad, "RunError": FAILED, "ArchiveError": FAILED}
     return next((names[base.__name__] for base in type(error).__mro__ if base.__name__ in names), None)
 
 

@@ -21,7 +21,7 @@ from research_agent.models.load import CannotLoad
 from research_agent.reasons import NOTHING_NOTED, STOPPED, by_limit, for_reader, not_overcome, raised
 from research_agent.runs import Run, now
 from research_agent.search.provider import SearchFailed
-from research_agent.stores.errors import RunError
+from research_agent.stores.errors import RunError, StoreError
 from research_agent.stores.faults import beneath, in_one_line
 from research_agent.stores.slot import Slot
 from research_agent.telling import Teller
@@ -103,8 +103,8 @@ class Ending:
         try:
             if state is not None:
                 return self.ended(state, "failed", reason)
-            told = {"status": "failed", "reason": reason} if went == "running" else {"status": went, "reason": record.get("reason", "")}
-            self._run.update(**{**more, "config": record.get("config", {}), **told})
+            kept = {"status": record.get("status", "running"), "reason": record.get("reason", "")}  # running: of an interrupted one
+            self._run.update(**{**more, "config": record.get("config", {}), **kept})
         except (OSError, RunError) as unwritten:
             self._briefly(unwritten, {} if state is None else {"status": "failed", "reason": reason, **counts})
         self._teller.show({"type": "end", "status": "failed", "reason": reason, **counts, "folder": str(self._run.folder)})
@@ -171,7 +171,7 @@ class Ending:
             text = error.reason
         if isinstance(error, ModelCallError) and error.kind == "budget":
             return f"{text}, then `research-agent resume {self._run.name}{raised(text)}`"
-        if isinstance(beneath(error), (ModelCallError, OSError, sqlite3.Error)) and "`research-agent" not in text:
+        if isinstance(beneath(error), (ModelCallError, StoreError, OSError, sqlite3.Error)) and "`research-agent" not in text:
             return f"{text}, then `research-agent resume {self._run.name}`"
         return text
 

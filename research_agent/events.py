@@ -16,7 +16,8 @@ turn          role, reasoning, content, calls: [{id, name, args, step}], usage, 
 usage         id, role, model, input, cached, output, reasoning, usd    one call of a model, whatever came of it
 call          id, step, name, args, sub_question
 result        id, step, name, ok, summary, sources: [{handle, title, url}], seconds
-finding       handle, claim, quote, sub_question
+finding       step, handle, claim, quote, sub_question
+lost          findings                              what was noted and is lost, by its hash: in the log only
 compaction    turns, before_tokens, after_tokens
 summary       text, turns                           of what left the prompt, where the config names a summarizer
 review        verdict, follow_ups

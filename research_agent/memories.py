@@ -34,8 +34,10 @@ async def chosen(config: Config) -> Choice:
 
 
 @asynccontextmanager
-async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn) -> AsyncIterator[Memories]:
-    """Raises ArchiveError and RunError, each in one line."""
+async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn, *, begun: bool) -> AsyncIterator[Memories]:
+    """Raises ArchiveError and RunError, each in one line. A run that was `begun` goes on by words while its vectors' server is down: what
+    they lack is made up for, but a server that never answered may be another than was meant.
+    """
     if choice.embedder is None and config.memory.embedder == "auto":
         warn(choice.reason)
     if choice.embedder is None and config.store.vectors:
@@ -48,7 +50,7 @@ async def open_memories(config: Config, run: Run, choice: Choice, warn: Warn) ->
             loop.call_soon_threadsafe(warn, f"the memory works without vectors for now, recall goes by words: {why}")
 
         opening = partial(Archive.open, run.folder, run=run.id, embedder=choice.embedder, vectors=vectors, on_failure=failed)
-        archive = opening(changed=config.memory.changed)
+        archive = opening(changed=config.memory.changed, patient=begun)
         stack.push_async_callback(archive.close, flush=False)  # who ends well has waited for its vectors; who is stopped does not
         if archive.mended:
             warn(archive.mended)

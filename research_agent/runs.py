@@ -16,8 +16,8 @@ from typing import Any
 
 from research_agent.memory.remedy import name_of
 from research_agent.stores import lock
-from research_agent.stores.errors import RunError
-from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, is_kept, read_record, replace, write_record
+from research_agent.stores.errors import NoRun, NotAName, RunError
+from research_agent.stores.record import HALF_FORGOTTEN, RECORD, UNFINISHED, has_record, is_left_of_one, read_record, replace, write_record
 
 __all__ = ["RECORD", "Run", "RunError", "create", "find", "now", "runs"]
 
@@ -74,7 +74,7 @@ class Run:
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """run.json with these fields changed: the whole file, at once."""
-        before = self.read() if is_kept(self.folder) else {}
+        before = self.read() if has_record(self.folder) else {}
         record = {**before, **fields, "updated": now()}
         write_record(self.folder, record)
         return record
@@ -168,11 +168,22 @@ def _sweep(out: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def is_run(folder: Path) -> bool:
+    """Also one that lost its record. Raises PermissionError."""
+    return has_record(folder) or is_left_of_one(folder)
+
+
 def find(name: str, out: Path) -> Run:
-    """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError."""
-    for folder in (Path(name), out / name):
+    """A run by its id, the beginning of its id if only one begins so, or its folder, which bears its id. Raises RunError.
+
+    An id is looked for in `out` first: a folder of the same name may stand wherever one works.
+    """
+    if not name.strip():  # of an unset variable, say: every id begins so
+        raise NotAName(f"an empty id ({name!r}) names no run; `research-agent list --out DIR` shows the runs there are")
+    path = Path(name)
+    for folder in (out / path, path) if path.name == name != ".." else (path,):
         try:
-            if is_kept(folder):
+            if is_run(folder):
                 return _named(Run(folder.resolve()))
         except PermissionError as error:
             raise RunError(f"{folder} cannot be read: {error.strerror}") from error
@@ -180,10 +191,22 @@ def find(name: str, out: Path) -> Run:
     if len(begun) == 1:
         return begun[0]
     if not begun:
-        raise RunError(f"no run {name!r} in {out}; `research-agent list --out DIR` shows the runs there are")
+        raise NoRun(f"no run {name!r} in {out}; `research-agent list --out DIR` shows the runs there are")
     newest = ", ".join(run.id for run in reversed(begun[-NAMED:]))
     left = f" and {len(begun) - NAMED} older" if len(begun) > NAMED else ""
     raise RunError(f"{len(begun)} runs begin with {name!r} in {out}: {newest}{left}")
+
+
+def find_in(name: str, *outs: Path) -> Run:
+    """In the first of these folders that has it. Raises RunError."""
+    for out in outs[:-1]:
+        with suppress(NoRun):
+            return find(name, out)
+    try:
+        return find(name, outs[-1])
+    except NoRun as error:
+        places = ", nor in ".join(map(str, dict.fromkeys(outs)))
+        raise NoRun(f"no run {name!r} in {places}; `research-agent list --out DIR` shows the runs there are") from error
 
 
 def _named(run: Run) -> Run:
@@ -201,4 +224,4 @@ def runs(out: Path) -> list[Run]:
     """The runs in a folder, the oldest first."""
     if not out.is_dir():
         return []
-    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and is_kept(folder)]
+    return [Run(folder.resolve()) for folder in sorted(out.iterdir()) if folder.name[0] != "." and is_run(folder)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,10 @@ from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits
 from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
+from research_agent.history import noted
 from research_agent.history.lost import Lost, lost_of
 from research_agent.history.recorder import opened_recorder
+from research_agent.history.rewriting import TABLES, keep_earlier
 from research_agent.memories import Memories, open_memories
 from research_agent.memory import Archive
 from research_agent.memory.archive import Stats
@@ -115,13 +117,16 @@ class Session:
         async with AsyncExitStack() as stack:
             here, before_here = (places.of(self._run, store) for store in (self._config.store, store_before))
             checkpointer = await stack.enter_async_context(open_checkpoints(here, self._teller.warn, before_here))
-            memories, tools = await stack.enter_async_context(self._parts())
+            memories, tools = await stack.enter_async_context(self._parts(self._before))
             archive = memories.archive
             graph = build_research_graph(checkpointer=checkpointer)
             thread = thread_of(self._run.id)
             context = self._context(memories, tools)
             at, before, again = await self._found(graph, thread, context, rewrite)
-            lost = await lost_of(checkpointer, thread, archive)
+            gone = await noted.restore(self._run, archive)
+            lost = await lost_of(checkpointer, thread, archive, gone)
+            if lost and lost.again and _still_stopped(before, context):
+                raise RunError(self._cannot_again(lost, before))
             before, again = self._lacking(archive, lost, before, again, resumed)
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
             if recorder.mended:
@@ -130,6 +135,7 @@ class Session:
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if lost:  # as what follows: after it is recorded, for a replay does the same
                 await lost.leave_out(checkpointer)
+                self._teller.log(noted.lost_event(lost.findings))
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
             spent: ResearchState = again.get("spent", {})
@@ -165,8 +171,8 @@ class Session:
         """The state, and what of it is other, where the ledger or the checkpoints lost something. Raises RunError."""
         if lost:
             self._refuse_older(archive, before)
-            told = "the turns that they stood in are left out of what is sent"
-            self._teller.warn(f"{lost.count} messages are lost with a part of the ledger: {told}")
+            for text in self._told_of(lost):
+                self._teller.warn(text)
             before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
         if (called := archive.last_step()) > before.get("step", 0):  # by turns whose checkpoints are lost, or never came
             again = {**again, "held": archive.last_step(("observation", "finding")), "called": called}
@@ -175,6 +181,23 @@ class Session:
             self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
             again = {**again, "spent": {"usage": spent}}
         return before, again
+
+    def _cannot_again(self, lost: Lost, before: ResearchState) -> str:
+        """Nothing is changed then: a report would be written of what is left."""
+        told = f"{len(lost.findings)} findings are lost with a part of the ledger, and {before['stopped']}"
+        return f"{told}: raise that, and `research-agent resume {self._run.name}` investigates again"
+
+    def _told_of(self, lost: Lost) -> Iterator[str]:
+        """What was reported with what is lost is kept beside what will be."""
+        if lost.count:
+            told = "the turns that they stood in are left out of what is sent"
+            yield f"{lost.count} messages are lost with a part of the ledger: {told}"
+        if not lost.findings and not lost.again:
+            return
+        again = f"; investigated again: sub-question {', '.join(lost.again)}" if lost.again else ""
+        kept = ", ".join(path.name for path in keep_earlier(self._run, *TABLES))
+        beside = f"; what there was is kept as {kept}" if kept else ""
+        yield f"{len(lost.findings)} findings are lost with a part of the ledger{again}{beside}"
 
     def _show_so_far(self, before: ResearchState) -> None:
         so_far = self._ending.counts(before)
@@ -245,9 +268,11 @@ class Session:
             raise RunError(f"{older}; resume it where it was run last")
 
     @asynccontextmanager
-    async def _parts(self) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
+    async def _parts(self, record: Mapping[str, Any]) -> AsyncIterator[tuple[Memories, Sequence[BaseTool]]]:
+        """`record`: as this session found it."""
+        begun = "servers" in record or "parent" in record
         async with (
-            open_memories(self._config, self._run, self._embedder, self._teller.warn) as memories,
+            open_memories(self._config, self._run, self._embedder, self._teller.warn, begun=begun) as memories,
             open_tools(self._config, memories.archive, self._run, self._teller.emit, earlier=memories.earlier) as tools,
         ):
             yield memories, tools
@@ -256,8 +281,9 @@ class Session:
     async def embedded(self) -> AsyncIterator[Embedded]:
         """What the graph needs, for somebody else's graph to run it in. The run's folder is locked meanwhile."""
         with self._run.lock():
-            async with self._parts() as (memories, tools):
-                servers = places.servers(self._run.read(), self._config.store)
+            record = self._run.read()
+            async with self._parts(record) as (memories, tools):
+                servers = places.servers(record, self._config.store)
                 self._run.update(status="running", reason="", config=self._config.public(), servers=servers)
 
                 def finish(state: Mapping[str, Any]) -> Result:

@@ -13,12 +13,18 @@ from typing import Any
 import pytest
 from chain import KEY, Chain, config
 
-from research_agent import Agent
+from research_agent import Agent, Config
 from research_agent.history.replay import replay
 from research_agent.history.steps import NoSuchStep
 from research_agent.runs import Run
+from research_agent.testing.crash.world import KEY as WORLD_KEY
+from research_agent.testing.crash.world import KEY_VARIABLE as WORLD_KEY_VARIABLE
+from research_agent.testing.crash.world import World
 from research_agent.testing.host import Reply, ScriptedHost
 from research_agent.testing.site import Site
+
+STEPS_OF_A_LINE = 7
+"""Of two stations: a search, two pages, two notes, a look back, and a call of a tool that there is not."""
 
 
 @pytest.fixture(autouse=True)
@@ -258,3 +264,24 @@ async def test_a_call_that_was_refused_is_not_taken_for_one_that_was_made(tmp_pa
     assert {f"/page{n}" for n in range(6)} <= visited
     assert len(read(result.folder, "findings.json")) == 6
     assert (await replay(Run(result.folder))).difference == ""
+
+
+async def test_a_number_of_a_sub_question_is_never_given_twice_whatever_a_changed_plan_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORLD_KEY_VARIABLE, WORLD_KEY)
+    with World(lines="ABC", follow_up="D", stations=2) as world:
+        agent = Agent(Config.load(world.config(tmp_path, python={"enabled": False})))
+        parent = await agent.arun()
+        asked = {item["question"].split()[-2]: item for item in read(parent.folder)["sub_questions"]}
+        noted = [finding["claim"] for finding in read(parent.folder, "findings.json")]
+        fork = await agent.afork(parent.id, at=2 * STEPS_OF_A_LINE, plan=[asked["C"]["question"]])
+        again = await agent.afork(fork.id, at=2 * STEPS_OF_A_LINE, plan=[asked["C"]["question"]])
+    assert len(noted) == 8
+    for made in (fork, again):
+        assert made.status == "complete"
+        plan = {item["id"]: item["question"] for item in read(made.folder)["sub_questions"]}
+        filed = {(finding["claim"].split()[1][0], finding["sub_question"]) for finding in read(made.folder, "findings.json")}
+        assert {line for line, _ in filed} == set("ABCD")
+        assert all(f"line {line}" in plan[id] for line, id in filed if id in plan)
+        assert not {id for line, id in filed if line in "AB"} & set(plan)

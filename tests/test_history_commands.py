@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from research_agent import cli
+from research_agent import Agent, RunError, cli
 from research_agent.history.listing import Row, age, rows
 from research_agent.history.plan_file import PlanError, read_plan, write_plan
 from research_agent.runs import Run, create
@@ -171,6 +171,16 @@ def test_a_fork_says_where_from_and_goes_where_it_is_told_to(world: Path, comman
     assert f"so far: {len(steps)} steps" in again.out
 
 
+def test_a_fork_goes_elsewhere_also_where_its_parent_is_named_by_its_id(world: Path, command: Command) -> None:
+    parent = only(world)
+    unknown = command("fork", "nobody", "--at", "1", "--out", "forks")
+    assert "no run 'nobody' in forks, nor in runs; `research-agent list" in unknown.err
+    for name in (parent.id, parent.id[:-1]):
+        assert command("fork", name, "--at", "1", "--out", f"for-{name}").code == 0
+        [fork] = Path(f"for-{name}").iterdir()
+        assert Run(fork).read()["parent"]["id"] == parent.id
+
+
 def test_a_fork_elsewhere_recalls_from_the_same_earlier_runs(world: Path, command: Command) -> None:
     earlier = only(world)
     assert command("run", "config.yaml", "--out", "runs", "--set", f"memory.also=[{earlier.id}]").code == 0
@@ -216,6 +226,9 @@ def test_a_plan_waits_and_is_answered_with_a_file(world: Path, command: Command)
     assert json.loads(command("show", run.id, "--json").out)["status"] == "waiting"
     Path("plan.yaml").write_text(command("show", run.id, "--plan").out + "- How many horses does the ferry carry?\n")
     assert len(read_plan(Path("plan.yaml"))) == len(run.read()["sub_questions"]) + 1
+    words = command("resume", run.id, "--answer", "drop the third")
+    assert (words.code, run.status()) == (1, "waiting")
+    assert f"the extractive planner cannot change a plan by words: `research-agent resume {run.id} --plan FILE` gives another" in words.err
     both = command("resume", run.id, "--plan", "plan.yaml", "--answer", "yes")
     assert (both.code, both.err.count("\n")) == (2, 1)
     done = command("resume", run.id, "--plan", "plan.yaml")
@@ -223,8 +236,20 @@ def test_a_plan_waits_and_is_answered_with_a_file(world: Path, command: Command)
     assert run.read()["sub_questions"][-1]["question"] == "How many horses does the ferry carry?"
     again = command("resume", run.id, "--plan", "plan.yaml")
     assert again.code == 1
-    assert "does not wait for a word on its plan" in again.err
+    assert "does not wait for a word on its plan: it is complete, `research-agent fork" in again.err
+    assert "nothing is left to do" not in again.err
     assert run.read()["status"] == run.status() == "complete"
+
+
+async def test_in_python_a_plan_that_waits_is_answered_by_text_too(world: Path) -> None:
+    agent = Agent.from_config("config.yaml", out="runs", overrides=["approve_plan=true"])
+    waiting = await agent.arun()
+    assert waiting.waiting
+    for nothing in ("", "  ", {}, {"approve": "yes"}, {"plan": []}, 7):
+        with pytest.raises(RunError, match=r"is no answer to a plan; allowed: 'yes', a text that says what to change, \{approve: true\}"):
+            await agent.aresume(waiting.id, answer=nothing)  # type: ignore[arg-type]
+    assert Run(waiting.folder).status() == "waiting"
+    assert (await agent.aresume(waiting.id, answer="yes")).status == "complete"
 
 
 def test_a_remedy_names_the_folder_of_a_run_that_is_not_looked_for_by_its_id(

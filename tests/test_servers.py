@@ -197,6 +197,7 @@ async def test_a_resume_that_does_not_reach_the_server_leaves_the_record_as_it_w
     result = await Agent(config(tmp_path, "postgresql://worker@127.0.0.1:1/runs")).aresume(first.id)
     assert result.status == "failed"
     assert "Connection refused" in result.reason
+    assert result.reason.endswith(f"then `research-agent resume {first.folder}`")
     kept = ("status", "reason", "steps", "config")
     assert [record(first)[key] for key in kept] == [before[key] for key in kept]
 
@@ -376,6 +377,28 @@ async def test_a_chroma_server_that_is_not_there_fails_the_run_in_one_line(tmp_p
     assert result.status == "failed"
     assert "start the Chroma server at http://127.0.0.1:1, or check store.vectors" in result.reason
     assert "\n" not in result.reason
+
+
+async def test_a_run_goes_on_by_words_while_its_chroma_server_is_down_and_catches_up(tmp_path: Path) -> None:
+    server, warned = Chroma(), list[str]()
+    try:
+        first = await Agent(config(tmp_path, vectors=server.url, limits={"steps": 3})).arun()
+        assert first.status == "incomplete"
+        server.kill()
+        second = await Agent(config(tmp_path, vectors=server.url, limits={"steps": 6})).aresume(
+            first.id, on_event=lambda event: warned.append(event["text"]) if event["type"] == "warning" else None
+        )
+        assert (second.status, second.reason) == ("incomplete", "the limit of 6 steps was reached")
+        assert len([text for text in warned if "recall goes by words" in text and "start the Chroma server" in text]) == 1
+        await asyncio.to_thread(server.start)
+        third = await Agent(config(tmp_path, vectors=server.url)).aresume(first.id)
+        assert third.status == "complete"
+        archive = Archive.open(third.folder, run=third.id, embedder=HashingEmbedder(), vectors=server.url, read_only=True)
+        stats = archive.stats()
+        await archive.close()
+        assert stats.indexed == stats.chunks > 0
+    finally:
+        server.close()
 
 
 def page(step: int, text: str) -> Segment:

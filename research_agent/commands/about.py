@@ -15,7 +15,7 @@ def models(
     markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it, with sources.")] = False,
     verified: Annotated[bool, typer.Option("--verified", help="As README.md has it: what each was tried against.")] = False,
 ) -> None:
-    """The models that are known: windows, prices, and what each was tried against."""
+    """The models that are known. Their windows, prices, and what each was tried against."""
     from research_agent.models import catalog
     from research_agent.terminal import tables
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from research_agent.answering import answer_of
 from research_agent.commands.options import (
     BAD_CONFIG,
     COMPLETE,
@@ -62,11 +63,14 @@ def resume(
 
     found = runs.find(id, out)
     said = _answer(answer, plan)
-    if found.status() == "complete":
+    if said is None and found.status() == "complete":
         tell(f"run {found.id} is complete: nothing is left to do but its report's files, made anew of what is stored")
         if model:
             tell(f"--model is not used: `research-agent report {found.name} --model {model}` has the report written anew")
             model = ""
+    if found.status() == "failed" and str(found.read().get("reason")).startswith("no evidence was found"):
+        anew = f"`research-agent fork {found.name} --at 0 --set search.folder=DIR` (or another --question, --model) looks elsewhere"
+        tell(f"run {found.id} looked through its whole plan and found nothing: {anew}")
     _investigate(config_of(found, model=model, overrides=set_ or ()), as_json, str(found.folder), said)
 
 
@@ -79,9 +83,9 @@ def _answer(text: str | None, plan: Path | None) -> dict[str, Any] | None:
         return {"plan": read_plan(plan)}
     if text is None:
         return None
-    if not text.strip():
+    if not (answer := answer_of(text)):
         raise Fault("--answer: it is empty; 'yes', or what to change about the plan", BAD_CONFIG)
-    return {"approve": True} if text.strip().lower() in ("y", "yes", "ok", "approve") else {"feedback": text}
+    return answer
 
 
 def fork(
@@ -89,9 +93,7 @@ def fork(
     at: Annotated[int, typer.Option("--at", metavar="STEP", help="The step after which it goes another way; 0: before the first.")],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="Where ID is looked for and the new run is made. [default: runs; of a run given by its folder: beside it]"
-        ),
+        typer.Option("--out", help="Where the new run is made. ID is looked for there first, then in runs. [default: beside the other]"),
     ] = None,
     plan: PlanFile = None,
     question: Annotated[str, typer.Option("--question", "-q", help="Another question: it is planned anew, unless --plan says how.")] = "",
@@ -108,7 +110,7 @@ def fork(
     from research_agent.history.plan_file import read_plan
     from research_agent.history.settings import config_of
 
-    found = runs.find(id, out or RUNS)
+    found = runs.find_in(id, out or RUNS, RUNS)
     changes = Changes(plan=read_plan(plan) if plan else (), question=" ".join(question.split()))
     config = config_of(found, question=changes.question, model=model, out=out, overrides=set_ or ())
     made = asyncio.run(forked(found, at, config, changes))

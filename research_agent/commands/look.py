@@ -31,7 +31,8 @@ def list_(
         print_json([row.as_json() for row in found])
         return
     if not found:
-        typer.echo(f"no runs in {out}" + (" that match" if text or status else ""))
+        gone = "" if out.is_dir() else ": there is no such folder"
+        typer.echo(f"no runs in {out}" + (gone or (" that match" if text or status else "")))
     else:
         typer.echo("\n".join(listed(found)))
 
@@ -43,7 +44,7 @@ def show(
     plan: Annotated[bool, typer.Option("--plan", help="Its plan, as YAML that --plan FILE takes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A run: its plan, what it cost, how it stands; or one step of it, as it stood."""
+    """A run: its plan, its cost, how it stands; or one of its steps."""
     from research_agent import runs
 
     found = runs.find(id, out)
@@ -97,7 +98,7 @@ def report(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Writes it anew with this changed.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a run's report; or have it written anew on what was found, by another model (the earlier one is kept)."""
+    """Print a run's report, or have another model write it anew. It writes on what was found; the earlier report is kept."""
     from research_agent import runs
 
     found = runs.find(id, out)
@@ -147,7 +148,7 @@ def _recorded(found: Run) -> dict[str, Any]:
 
 
 def replay(id: Name, out: Out = RUNS, as_json: AsJson = False) -> None:
-    """Run a run again from its own records, offline, and compare every prompt. Exit 1 at the first difference."""
+    """Run a run again from its own records, and compare every prompt. It needs no network; exit 1 at the first difference."""
     import asyncio
 
     from research_agent import runs
@@ -176,9 +177,22 @@ def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes",
     if forks := [row.id for row in rows(found.folder.parent) if row.parent == found.id]:
         typer.echo(f"forked from it, and keeping what it had read by then: {', '.join(forks)}")
     if not yes:
-        typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
+        _agreed(found)
     removed = asyncio.run(forget(found))
     typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
     for item in removed:
         if item.still:
             typer.echo(f"{item}: {item.still}")
+
+
+def _agreed(found: Run) -> None:
+    """Ends the program where nobody says yes."""
+    import sys
+
+    try:
+        typer.confirm(f"Delete {found.folder} and everything in it?", abort=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        typer.echo()
+        raise Fault(f"nothing was done, for nobody said yes: `research-agent forget -y {found.name}` does not ask", INTERRUPTED) from None

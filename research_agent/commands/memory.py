@@ -41,7 +41,7 @@ def rebuild(
 def export(
     id: Name, file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines; replaced if it is there.")], out: Out = RUNS
 ) -> None:
-    """Write all that a run remembers into one file, as redacted as it is kept."""
+    """Write all that a run remembers into one file. It is as redacted as what is kept."""
     import asyncio
 
     from research_agent.commands import remembering
@@ -54,7 +54,7 @@ def import_(
     into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="A new folder, or one this file was imported into before.")],
     embedder: Annotated[str, typer.Option("--embedder", help="Makes its vectors, as memory.embedder names it.")] = "auto",
 ) -> None:
-    """Make a folder of an exported memory, to search or to name in another run's memory.also."""
+    """Make a folder of an exported memory. It can be searched, and named in another run's memory.also."""
     import asyncio
 
     from research_agent.commands import remembering

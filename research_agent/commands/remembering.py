@@ -11,13 +11,14 @@ from research_agent import runs
 from research_agent.config import Config
 from research_agent.graphs.observation import render
 from research_agent.graphs.window import shown
-from research_agent.memory import Archive, Embedder
+from research_agent.memory import Archive, Embedder, parse_handle
 from research_agent.memory.embedders import choose
 from research_agent.memory.remedy import rebuild_of
 from research_agent.memory.transfer import check, head
 from research_agent.redact import Redactor
 from research_agent.runs import Run, RunError
 from research_agent.stores import places
+from research_agent.stores.record import has_record
 
 Say = Callable[[str], None]
 
@@ -55,7 +56,8 @@ async def search(id: str, out: Path, query: str, tokens: int, *, say: Say) -> li
             words = failure if "by words" in failure else f"{failure}: recall ranks by words"
             say(f"{words}; {rebuild_of(run.folder)} makes them anew" if archive.damaged else words)
         passages = await archive.recall(query, budget_tokens=tokens)
-        return [render([shown(passage.segment, passage.text)]) for passage in passages] or ["nothing on that"]
+        nothing = f"{query}: no such handle in {run.id}" if parse_handle(query.strip()) else "nothing on that"
+        return [render([shown(passage.segment, passage.text)]) for passage in passages] or [nothing]
 
 
 async def rebuild(id: str, out: Path, spec: str) -> str:
@@ -92,7 +94,7 @@ def _folder(into: Path) -> Run:
     try:
         if into.exists() and any(into.iterdir()) and not (into / "ledger.sqlite").is_file():
             raise RunError(f"{into} holds something else: import into a new folder")
-        if (into / runs.RECORD).exists() and Run(into.resolve()).read().get("status") != "imported":
+        if has_record(into) and Run(into.resolve()).read().get("status") != "imported":
             raise RunError(f"{into} is a run of its own: import into a new folder, and name it in memory.also")
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -115,7 +117,7 @@ async def import_(file: Path, into: Path, spec: str, *, say: Say) -> str:
             stats = archive.stats()
         finally:
             await archive.close()
-        if not (run.folder / runs.RECORD).exists():
+        if not has_record(run.folder):
             question = redact(str(about["about"].get("question", "")))
             memory = {"memory": {"embedder": spec}}
             run.update(id=run.id, question=question, status="imported", reason=f"from {about['run']}", created=runs.now(), config=memory)

@@ -171,7 +171,7 @@ def _disk(out: Path) -> Row:
 
 
 def _embedder(config: Config | None, offline: bool) -> Row:
-    from research_agent.memory.embedders import choose
+    from research_agent.memory.embedders import choose, remedy
     from research_agent.memory.errors import EmbedderUnavailable, EmbeddingFailed
 
     wanted = config.memory.embedder if config else "auto"
@@ -182,8 +182,7 @@ def _embedder(config: Config | None, offline: bool) -> Row:
         choice = choose(wanted, api_key=config.embedder_key() if config else "")
         if choice.embedder is None:
             fine = wanted == "none"
-            remedy = "" if fine else "pip install '.[embeddings]', and name a model or its path in memory.embedder"
-            return Row("embedder", "ok" if fine else "warn", choice.reason.partition(" (`pip")[0], remedy)
+            return Row("embedder", "ok" if fine else "warn", choice.reason.partition(f" ({remedy()})")[0], "" if fine else remedy())
         vectors = choice.embedder.embed(["How many moons?"])
     except (EmbedderUnavailable, EmbeddingFailed) as error:
         return Row("embedder", "fail", str(error), "set memory.embedder to auto, or make this one reachable")

@@ -11,18 +11,18 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, Checkpoin
 from langgraph.types import Send
 
 from research_agent.graphs import prompts
-from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
+from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef, highest
 from research_agent.graphs.window import keep
 
 _TASKS = "__pregel_tasks"
-_BRANCH = "branch:to:"
+BRANCH = "branch:to:"
 
 
 def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies: Any) -> ResearchState:
     """These sub-questions instead. What is asked again keeps its number, its answer and its findings."""
     old = values["plan"]
     known = {" ".join(item["question"].lower().split()): item for item in old}
-    number = max((int(item["id"]) for item in old), default=0) if values.get("step") else 0
+    number = before = highest(values) if values.get("step") else 0
     items: list[SubQuestion] = []
     for text in plan:
         same = known.get(text.lower())
@@ -30,7 +30,7 @@ def other_plan(values: ResearchState, plan: Sequence[str], question: str, bodies
             number += 1
             same = SubQuestion(id=str(number), question=text, status="open", answer="")
         items.append(same if values.get("step") else {**same, "id": str(len(items) + 1)})
-    changed: ResearchState = {"plan": items}
+    changed: ResearchState = {"plan": items, "given": before}
     if question:
         changed["question"] = question
     if values.get("head"):
@@ -55,10 +55,10 @@ async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: M
     values = {**checkpoint["channel_values"], **changed}
     anew = set(changed)
     if to is not None:
-        values = {name: value for name, value in values.items() if not name.startswith(_BRANCH)} | {_TASKS: []}
+        values = {name: value for name, value in values.items() if not name.startswith(BRANCH)} | {_TASKS: []}
         if to:
-            values[_BRANCH + to] = None
-            anew.add(_BRANCH + to)
+            values[BRANCH + to] = None
+            anew.add(BRANCH + to)
     elif sent := values.get(_TASKS):
         calls = {call["id"]: call for call in changed.get("calls") or ()}
         values[_TASKS] = [Send(s.node, {**s.arg, "call": calls.get(s.arg["call"]["id"], s.arg["call"])}) for s in sent]

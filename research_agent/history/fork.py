@@ -20,6 +20,7 @@ from research_agent.graphs.calls import add_usage
 from research_agent.graphs.state import NO_USAGE, Call, ResearchState, Usage, numbered
 from research_agent.history.changes import amend, other_plan, other_question
 from research_agent.history.memory_copy import Move, Then, copy_bodies, copy_segments, refs_in, with_ids
+from research_agent.history.noted import hand_on
 from research_agent.history.records import NAME, Record, Records, current
 from research_agent.history.snapshot import ledger, snapshot
 from research_agent.history.steps import NoSuchStep, Place, checkpoints, place, values_of
@@ -63,6 +64,7 @@ async def fork(parent: Run, step: int, config: Config, changes: Changes = Change
             if at is not None and source is not None:
                 await _Copy(parent, run, at, step, source, snapshot(parent, NAME, folder), changes, config).make(history)
                 Assets(parent.folder).copied(run.folder, upto=step)
+                hand_on(parent, run, upto=step, anew=bool(changes.question) and not changes.plan)
             run.update(status="incomplete", reason="forked, not begun")
     return Run(config.out.resolve() / run.id)
 

@@ -10,11 +10,10 @@ from typing import Any
 
 from research_agent.history.damaged import LEFT, seen_at_once
 from research_agent.history.progress import progress
-from research_agent.runs import RECORD, Run, RunError
-from research_agent.stores.record import HALF_FORGOTTEN
+from research_agent.runs import RECORD, Run, RunError, is_run
+from research_agent.stores.record import HALF_FORGOTTEN, PARTS
 
 STATUSES = ("running", "waiting", "complete", "incomplete", "failed", "interrupted", HALF_FORGOTTEN, "damaged")
-_PARTS = ("checkpoints.sqlite", "ledger.sqlite", "events.jsonl", RECORD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ def _holds(row: Row, wanted: Sequence[str]) -> bool:
 def _folders(out: Path) -> Iterator[Path]:
     if out.is_dir():
         for folder in sorted(out.iterdir()):
-            if not folder.name.startswith(".") and any((folder / name).exists() for name in _PARTS):
+            if not folder.name.startswith(".") and (is_run(folder) or any((folder / name).exists() for name in PARTS)):
                 yield folder
 
 

@@ -1,4 +1,6 @@
-"""What a damaged ledger no longer holds of a conversation: the turns that showed it go, whole, and the run goes on with the others."""
+"""What a damaged ledger no longer holds: the turns that showed it leave the conversation, whole, and the sub-questions whose findings it
+held are open again.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +8,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
+from research_agent.graphs import prompts
 from research_agent.graphs.ports import Archive
-from research_agent.graphs.state import ResearchState, TurnRef
-from research_agent.graphs.window import whole_turns
-from research_agent.history.changes import amend, opened_by
+from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
+from research_agent.graphs.window import keep, load, whole_turns
+from research_agent.history.changes import BRANCH, amend, opened_by
+from research_agent.history.noted import Noted
 from research_agent.history.steps import values_of
 from research_agent.memory import NotArchived
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Messages that are lost, and what of the newest checkpoint is other without their turns."""
+    """Messages and findings that are lost, and what of the newest checkpoint is other without them."""
 
     at: CheckpointTuple
     count: int
+    """Of the messages."""
+    findings: Sequence[Noted]
+    again: Sequence[str]
+    """The sub-questions that are open again."""
     changed: ResearchState
     to: str | None
-    """The node that runs next, where the calls that waited go with their turn: nobody would read what they bring."""
+    """The node that runs next, where the calls that waited go with their turn, for nobody would read what they bring; and where the run
+    was past investigating."""
 
     @property
     def told(self) -> dict[str, Any]:
@@ -37,18 +47,49 @@ class Lost:
         await amend(saver, self.at, self.changed, to=self.to)
 
 
-async def lost_of(saver: BaseCheckpointSaver[Any], thread: RunnableConfig, bodies: Archive) -> Lost | None:
-    """None where every message of the conversation is there."""
+async def lost_of(saver: BaseCheckpointSaver[Any], thread: RunnableConfig, bodies: Archive, findings: Sequence[Noted] = ()) -> Lost | None:
+    """`findings`: those that are lost. None where nothing is, and every message of the conversation is there."""
     found = await saver.aget_tuple(thread)
     if found is None:
         return None
     values = values_of(found)
     head, turns, results = values.get("head") or [], values.get("turns") or [], _results(found)
     lost = {turn["ref"] for turn in (*head, *turns, *results) if not _there(turn["ref"], bodies)}
-    if not lost:
+    again = _again(values, findings, bodies)
+    if not lost and not findings and not again:
         return None
-    changed = _without(lost, values, results, bodies)
-    return Lost(found, len(lost), changed, "investigate" if "calls" in changed else None)
+    untrue = _telling(findings, head[1:], [*turns, *results], lost, bodies)
+    changed = _without(lost | untrue, values, results, bodies) if lost or untrue else ResearchState()
+    past = any(f"{BRANCH}{node}" in found.checkpoint["channel_values"] for node in ("review", "write"))
+    to = "investigate" if "calls" in changed or (again and past) else None
+    if again:
+        changed = {**changed, **_open(again, {**values, **changed}, bodies)}
+    return Lost(found, len(lost), findings, again, changed, to)
+
+
+def _telling(findings: Sequence[Noted], memory: Sequence[TurnRef], turns: Sequence[TurnRef], lost: set[str], bodies: Archive) -> set[str]:
+    """The messages by which a model would believe that what is lost is kept, or could be noted from where it was read."""
+    if not findings:
+        return set()
+    steps, claims = {finding.step for finding in findings if finding.step}, [finding.claim for finding in findings]
+    blocks = [message["ref"] for message in memory if message["ref"] not in lost]
+    told = {ref for ref in blocks if any(claim in str(load(ref, bodies).text) for claim in claims)}
+    shown = [turn for turn in turns if not turn["opens"]]
+    return told | {turn["ref"] for turn in shown if turn["step"] in steps or not all(map(bodies.get, turn["segments"]))}
+
+
+def _again(values: ResearchState, findings: Sequence[Noted], bodies: Archive) -> list[str]:
+    """The sub-questions that were closed on what is lost: all of them, where nothing is left of what was read."""
+    empty, known = bodies.last_step() == 0 < values.get("step", 0), {finding.sub_question for finding in findings}
+    return [item["id"] for item in values.get("plan") or () if item["status"] != "open" and (empty or item["id"] in known)]
+
+
+def _open(again: Sequence[str], values: ResearchState, bodies: Archive) -> ResearchState:
+    plan = [SubQuestion({**item, "status": "open", "answer": ""}) if item["id"] in again else item for item in values["plan"]]
+    turns = whole_turns(values.get("turns") or [])
+    told = keep(HumanMessage(prompts.lost_findings(again)), bodies, step=values.get("step", 0), opens=True)
+    turns.insert(len(turns) - bool(values.get("calls")), [told])  # no call may stand alone
+    return {"plan": plan, "turns": [message for turn in turns for message in turn], "opened": ""}
 
 
 def _results(item: CheckpointTuple) -> list[TurnRef]:

@@ -10,13 +10,16 @@ from research_agent.runs import Run, RunError
 STEM = "report"
 
 
-def keep_earlier(run: Run) -> list[Path]:
-    """Copies of the report's files, as `report.1.md`; the number is the next that is free."""
-    files = [path for path in run.folder.glob(f"{STEM}.*") if path.name.count(".") == 1]
+TABLES = ("findings", "sources")
+
+
+def keep_earlier(run: Run, *more: str) -> list[Path]:
+    """Copies of the report's files, and of `more`, as `report.1.md`; the number is the next that is free."""
+    files = [path for stem in (STEM, *more) for path in run.folder.glob(f"{stem}.*") if path.name.count(".") == 1]
     number = 1
     while any(run.folder.glob(f"{STEM}.{number}.*")):
         number += 1
     try:
-        return [Path(shutil.copy2(path, path.with_name(f"{STEM}.{number}{path.suffix}"))) for path in sorted(files)]
+        return [Path(shutil.copy2(path, path.with_name(f"{path.stem}.{number}{path.suffix}"))) for path in sorted(files)]
     except OSError as error:
         raise RunError(f"{run.folder}: its report cannot be kept, and is not written anew: {error.strerror or error}") from error

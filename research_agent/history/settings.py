@@ -46,6 +46,10 @@ def _put_model(mapping: dict[str, Any], text: str, role: str) -> None:
     provider, colon, name = text.partition(":")
     if not colon or provider not in PROVIDERS:
         provider, name = (text, "") if text in PROVIDERS else (str(old.get("provider", "extractive")), text)
+    if provider == "extractive" and colon:  # others have names with a colon in them
+        before = text.partition(":")[0]
+        known = "extractive, " + ", ".join(f"{one}:NAME" for one in PROVIDERS if one != "extractive")
+        raise ConfigError(f"--model {text!r}: {before!r} is no provider with models by name; allowed: {known}")
     if provider == "extractive" and name:
         raise ConfigError(f"--model {text!r}: extractive has no models by name; allowed: extractive, PROVIDER:NAME")
     new: dict[str, Any] = {"provider": provider, **({"name": name} if name else {})}

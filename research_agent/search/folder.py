@@ -72,6 +72,11 @@ class FolderSearch:
             self._fresh = True
         return [Skipped(self._shown(path), why) for path, why in skipped]
 
+    async def holds_nothing(self) -> str:
+        """Of a folder with no document that could be read, that; once it was indexed."""
+        count = await asyncio.to_thread(self._index.count)
+        return "" if count else f"search.folder: there is no document in {self._shown('')} that could be read: a search finds nothing there"
+
     async def search(self, query: str, *, limit: int) -> list[Document]:
         """Whole texts of short files, the best passages of long ones. Indexes the folder first if nobody has."""
         if not self._fresh:

@@ -244,6 +244,12 @@ class FolderIndex:
             row = db.execute(ask, (os.fsencode(path), stamp)).fetchone()
             return Page(ranking.whole(db, row[0]), row[1], row[2]) if row else None
 
+    def count(self) -> int:
+        """Of the files that could be read. Raises sqlite3.Error."""
+        with self._lock:
+            db = self._db = self._db or _connect(self.file)
+            return int(db.execute("SELECT count(*) FROM files WHERE reason = ''").fetchone()[0])
+
     def close(self) -> None:
         with self._lock:
             if self._db is not None:

@@ -14,19 +14,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from research_agent.config import Config
 from research_agent.memory import ArchiveError, vectors
+from research_agent.runs import Run
 
 from . import cached, checkpoints, lock, places
 from .address import PostgresUrl
-from .errors import RunError
-from .record import HALF_FORGOTTEN, RECORD, UNFINISHED
-
-if TYPE_CHECKING:
-    from research_agent.runs import Run
-
+from .errors import NoRecord, RunError
+from .record import HALF_FORGOTTEN, RECORD, UNFINISHED, is_left_of_one
 
 _ON_DISK = (
     "a Chroma server gives them to nobody any more, but keeps their bytes on its disk, and no client can have them erased: stop it, run "
@@ -34,6 +31,9 @@ _ON_DISK = (
 )
 
 _KEPT = "their bytes may still stand in it ({}): once no run works with it, delete it, which is safe"
+
+
+_UNKNOWN = "its record was lost: whether a server holds something of it is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,14 @@ class _Server:
 async def forget(run: Run) -> list[Removed]:
     """What was removed, looked for again after. Raises RunError: if a server does not answer, before anything is removed."""
     with run.lock(forgets=True):
-        record = run.read()
+        try:
+            record = run.read()
+        except NoRecord:
+            if not is_left_of_one(run.folder):
+                raise
+            return [_folder(run, still=_UNKNOWN)]
+        if record.get("id") != run.id:  # anybody's file may bear the name of ours
+            raise RunError(f"{run.folder} is not known to be a run's folder: its {RECORD} does not say so; nothing was removed")
         servers = _servers(run, record)
         gone: dict[str, int] = dict(record.get("forgotten", {}))
         if not gone:
@@ -139,7 +146,7 @@ def _ends(run: Run) -> str:
     return f"`research-agent forget {run.name}` ends it"
 
 
-def _folder(run: Run) -> Removed:
+def _folder(run: Run, *, still: str = "") -> Removed:
     """The record goes last, and out of sight: without it, what is left would be listed as a damaged run, or not be found again."""
     files = [path for path in run.folder.rglob("*") if path.is_file() or path.is_symlink()]
     size_kb = sum(path.lstat().st_size for path in files) / 1000
@@ -154,4 +161,4 @@ def _folder(run: Run) -> Removed:
         raise RunError(f"{run.folder} is not wholly removed: {error.filename}: {error.strerror or error}; {_ends(run)}") from error
     if left := [path for path in (run.folder, hidden) if path.exists()]:
         raise RunError(f"{left[0]} is still there: somebody wrote into it meanwhile; remove it")
-    return Removed(f"{len(files)} files ({size_kb:,.0f} kB)", f"in {run.folder}")
+    return Removed(f"{len(files)} files ({size_kb:,.0f} kB)", f"in {run.folder}", still)

@@ -8,39 +8,54 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import RunError
+from research_agent.memory.remedy import name_of
+
+from .errors import NoRecord, RunError
 
 RECORD, BEFORE = "run.json", ".run.json.before"
 UNFINISHED = "unfinished"
 """How the name of a file ends that is not written whole yet."""
 HALF_FORGOTTEN = "half-forgotten"
 """The status of a run whose `forget` began and has not ended: some of it is gone, and the rest is to go."""
+PARTS = ("checkpoints.sqlite", "ledger.sqlite", "events.jsonl")
+_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]+-[0-9a-f]{4}")
 VERSION = 2
 """Of the files: run.json, sources.json, findings.json, events.jsonl and the state in the checkpoints."""
 
 
-def is_kept(folder: Path) -> bool:
-    """Whether there is a record, or the one before it."""
-    return any((folder / name).is_file() for name in (RECORD, BEFORE))
+def is_left_of_one(folder: Path) -> bool:
+    """Whether it bears the name of a run, and holds a part of one: nobody else's folder does. Raises PermissionError."""
+    return _ID.fullmatch(folder.name) is not None and any((folder / name).is_file() for name in PARTS)
+
+
+def has_record(folder: Path) -> bool:
+    """Or the one before it, which stands for it. Raises PermissionError."""
+    return (folder / RECORD).is_file() or (folder / BEFORE).is_file()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record, or the one before it if it is damaged or gone. Raises RunError."""
+    """The record, or the one before it if it is damaged or gone. Raises RunError, and NoRecord where there is none to be read."""
     path = folder / RECORD
     try:
-        return upgraded(_parsed(path), path)
-    except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError | ValueError):
-            with suppress(OSError, ValueError):
-                return upgraded(_parsed(folder / BEFORE), path)
-        if isinstance(error, OSError):
-            raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
-        raise RunError(f"{path}: damaged, and there is no earlier copy of it: {error}") from error
+        record = _parsed(path)
+    except (FileNotFoundError, ValueError) as error:
+        with suppress(OSError, ValueError):
+            return upgraded(_parsed(folder / BEFORE), path)
+        how = "gone" if isinstance(error, FileNotFoundError) else "damaged"
+        told = f"{path}: {how}, and there is no earlier copy of it{'' if how == 'gone' else f': {error}'}"
+        remedy = f"`research-agent forget {name_of(folder)}` removes what there is of the run"
+        raise NoRecord(
+            f"{told}; {remedy if is_left_of_one(folder) else 'nothing else says that this is a run: remove it yourself'}"
+        ) from error
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return upgraded(record, path)
 
 
 def _parsed(path: Path) -> dict[str, Any]:

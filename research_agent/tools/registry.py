@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING
 
 from langchain_core.tools import BaseTool
@@ -113,18 +114,19 @@ async def open_tools(
     from research_agent.web.page_reader import PageReader
 
     search = config.search
-    options = SearchOptions(
-        searxng_url=search.searxng_url or "",
-        folder=search.folder or Path(),
-        cache=config.cache,
-        runs=config.out,
-        keys=config.search_keys(),
-    )
-    providers = tuple(PROVIDERS[name](options) for name in search.providers)
-    folder = next((provider for provider in providers if isinstance(provider, FolderSearch)), None)
     async with AsyncExitStack() as stack:
+        kept = _usable(config.cache, stack, emit)
+        options = SearchOptions(
+            searxng_url=search.searxng_url or "",
+            folder=search.folder or Path(),
+            cache=kept,
+            runs=config.out,
+            keys=config.search_keys(),
+        )
+        providers = tuple(PROVIDERS[name](options) for name in search.providers)
+        folder = next((provider for provider in providers if isinstance(provider, FolderSearch)), None)
         client = await stack.enter_async_context(Client(allow_hosts=config.scrape.allow_hosts))
-        cache = await stack.enter_async_context(aclosing(HttpCache(config.cache, CachedList(run.folder, config.cache / FILE).add)))
+        cache = await stack.enter_async_context(aclosing(HttpCache(kept, CachedList(run.folder, kept / FILE).add)))
         pages = stack.enter_context(PageReader())
         if folder is not None:
             stack.callback(folder.close)
@@ -190,6 +192,20 @@ async def _index(folder: FolderSearch, emit: Callable[[Event], None]) -> None:
 
     for path, reason in await folder.refresh(progress):
         emit({"type": "warning", "text": f"skipped {path}: {reason}"})
+    if nothing := await folder.holds_nothing():
+        emit({"type": "warning", "text": nothing})
+
+
+def _usable(cache: Path, stack: AsyncExitStack, emit: Callable[[Event], None]) -> Path:
+    """The cache; where it cannot be written, one for this session: what it spares is no reason to lose a run."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=cache):
+            return cache
+    except OSError as error:
+        why = f"the cache {cache} cannot be written ({error.strerror or error})"
+        emit({"type": "warning", "text": f"{why}: what is read is not kept for other runs; `--set cache=DIR` names another folder"})
+        return Path(stack.enter_context(TemporaryDirectory(prefix="research-agent-")))
 
 
 def _made(parts: Parts, emit: Callable[[Event], None]) -> Iterator[BaseTool]:
