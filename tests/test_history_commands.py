@@ -260,9 +260,9 @@ def test_a_remedy_names_the_folder_of_a_run_that_is_not_looked_for_by_its_id(
     folder = Path(shutil.move(world / "runs", world / "else where")) / run.id
     told = command("resume", str(folder), "--answer", "yes")
     assert told.code == 1
-    assert f"`research-agent resume '{folder}'` goes on with it" in told.err
+    assert f"`research-agent fork '{folder}' --at STEP --plan FILE` takes another plan" in told.err
     monkeypatch.chdir(world / "else where")
-    assert f"`research-agent resume {run.id}` goes on with it" in command("resume", run.id, "--answer", "yes").err
+    assert f"`research-agent fork {run.id} --at STEP --plan FILE` takes another plan" in command("resume", run.id, "--answer", "yes").err
 
 
 @pytest.mark.parametrize(
