@@ -125,7 +125,7 @@ def test_a_resume_that_cannot_begin_leaves_what_a_killed_run_had_come_to(scene: 
     child = scene.life.whole("--set", "store.checkpoints=postgresql://nobody@127.0.0.1:1/none")
     assert child.status == 1
     after = scene.record()
-    assert (after["status"], "PostgreSQL" in after["reason"]) == ("failed", True)
+    assert (after["status"], "PostgreSQL" in child.said()) == ("interrupted", True)
     told = ("steps", "usd", "tokens", "model_calls", "roles", "sub_questions")
     assert before["steps"] > 0
     assert {key: after[key] for key in told} == {key: before[key] for key in told}
