@@ -86,8 +86,9 @@ def mend(file: Path, warn: Warn, copy_of: Path | None = None) -> None:
     new, saved = damage.rescue(file, checkpoint_file.create, ("checkpoints", "writes"), checkpoint_file.true)
     if not checkpoint_file.count(new):
         new.unlink()
-        begin = "move it away, and `resume` begins again from what the ledger holds"
-        raise StoreError(f"{copy_of or file} is damaged, and none of its checkpoints can be read: {begin}")
+        told = copy_of or file
+        begin = f"move it away, and `research-agent resume {name_of(told.parent)}` begins again from what the ledger holds"
+        raise StoreError(f"{told} is damaged, and none of its checkpoints can be read: {begin}")
     kept = damage.adopt(new, file)
     warn(f"{file.name} was damaged, and the run goes on from what can be read of it: {saved}; the damaged one is {kept.name}")
 
