@@ -66,6 +66,7 @@ def resume(
     if said is None and found.status() == "complete":
         tell(f"run {found.id} is complete: nothing is left to do but its report's files, made anew of what is stored")
         if model:
+            config_of(found, model=model)  # one that there is not is told as that
             tell(f"--model is not used: `research-agent report {found.name} --model {model}` has the report written anew")
             model = ""
     if found.status() == "failed" and str(found.read().get("reason")).startswith("no evidence was found"):

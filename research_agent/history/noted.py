@@ -12,7 +12,7 @@ from research_agent.graphs.ports import Archive
 from research_agent.memory import Segment, content_hash, estimate_tokens
 from research_agent.memory.database import storable
 from research_agent.memory.quotes import locate
-from research_agent.runs import Run
+from research_agent.runs import Run, now
 
 NAME = "noted.jsonl"
 """Of a fork: what was noted before it began, which its own log does not tell."""
@@ -104,7 +104,7 @@ def _segment(run: Run, archive: Archive, one: Noted) -> Segment | None:
 def hand_on(parent: Run, run: Run, *, upto: int, anew: bool) -> None:
     """Into a fork's folder: what its parent had noted up to a step, lost or not. `anew`: for no sub-question of its plan."""
     noted = [replace(one, sub_question="" if anew else one.sub_question) for one in _known(parent).values() if 0 < one.step <= upto]
-    lines: Iterator[str] = (json.dumps({"type": "finding", **asdict(one)}, ensure_ascii=True) + "\n" for one in noted)
+    lines: Iterator[str] = (json.dumps({"time": now(), "type": "finding", **asdict(one)}, ensure_ascii=True) + "\n" for one in noted)
     (run.folder / NAME).write_text("".join(lines), "ascii")
 
 
