@@ -13,6 +13,7 @@ import pytest
 
 from research_agent import Agent, Config, RunError
 from research_agent.ending import Result
+from research_agent.runs import Run
 from research_agent.testing.crash.world import KEY, KEY_VARIABLE, World
 
 STATIONS = 3
@@ -111,6 +112,19 @@ async def test_a_complete_run_that_lost_findings_keeps_its_report_and_a_fork_loo
     steps = json.loads((result.folder / "run.json").read_text())["steps"]
     forked = await at.afork(result.id, at=steps)
     assert (forked.status, claims(forked.folder)) == ("complete", ALL)
+
+
+async def test_a_run_that_was_killed_before_its_report_was_written_looks_again_for_what_it_lost(world: World, tmp_path: Path) -> None:
+    result = await agent(world, tmp_path).arun()
+    Run(result.folder).update(status="running", reason="", report=None)
+    for path in result.folder.glob("report.*"):
+        path.unlink()
+    lose(result.folder, "url LIKE '%/A1' OR kind = 'finding' AND quote LIKE '%A1 %'")
+    visits = len(world.site.visits)
+    result, warned = await gone_on(agent(world, tmp_path), result.folder)
+    assert "investigated again: sub-question 1" in warned
+    assert [visit.path for visit in world.site.visits[visits:]] == ["/A1"]
+    assert (result.status, claims(result.folder)) == ("complete", ALL)
 
 
 async def test_where_a_limit_lets_nothing_be_investigated_again_what_was_found_stays_as_it_is(world: World, tmp_path: Path) -> None:

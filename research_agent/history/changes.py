@@ -14,7 +14,7 @@ from research_agent.graphs import prompts
 from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef, highest
 from research_agent.graphs.window import keep
 
-_TASKS = "__pregel_tasks"
+TASKS = "__pregel_tasks"
 BRANCH = "branch:to:"
 
 
@@ -55,13 +55,13 @@ async def amend(saver: BaseCheckpointSaver[Any], at: CheckpointTuple, changed: M
     values = {**checkpoint["channel_values"], **changed}
     anew = set(changed)
     if to is not None:
-        values = {name: value for name, value in values.items() if not name.startswith(BRANCH)} | {_TASKS: []}
+        values = {name: value for name, value in values.items() if not name.startswith(BRANCH)} | {TASKS: []}
         if to:
             values[BRANCH + to] = None
             anew.add(BRANCH + to)
-    elif sent := values.get(_TASKS):
+    elif sent := values.get(TASKS):
         calls = {call["id"]: call for call in changed.get("calls") or ()}
-        values[_TASKS] = [Send(s.node, {**s.arg, "call": calls.get(s.arg["call"]["id"], s.arg["call"])}) for s in sent]
+        values[TASKS] = [Send(s.node, {**s.arg, "call": calls.get(s.arg["call"]["id"], s.arg["call"])}) for s in sent]
     versions = dict(checkpoint["channel_versions"])
     version = saver.get_next_version(max(versions.values(), default=None), None)
     versions |= dict.fromkeys(anew, version)

@@ -16,7 +16,7 @@ from research_agent.graphs import prompts
 from research_agent.graphs.ports import Archive
 from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
 from research_agent.graphs.window import keep, load, whole_turns
-from research_agent.history.changes import BRANCH, amend, opened_by
+from research_agent.history.changes import BRANCH, TASKS, amend, opened_by
 from research_agent.history.noted import Noted
 from research_agent.history.steps import values_of
 from research_agent.memory import NotArchived
@@ -60,11 +60,20 @@ async def lost_of(saver: BaseCheckpointSaver[Any], thread: RunnableConfig, bodie
         return None
     untrue = _telling(findings, head[1:], [*turns, *results], lost, bodies)
     changed = _without(lost | untrue, values, results, bodies) if lost or untrue else ResearchState()
-    past = any(f"{BRANCH}{node}" in found.checkpoint["channel_values"] for node in ("review", "write"))
-    to = "investigate" if "calls" in changed or (again and past) else None
+    to = "investigate" if "calls" in changed or (again and _past(found, values)) else None
     if again:
         changed = {**changed, **_open(again, {**values, **changed}, bodies)}
     return Lost(found, len(lost), findings, again, changed, to)
+
+
+def _past(found: CheckpointTuple, values: ResearchState) -> bool:
+    """Whether it was past investigating. One that ended, and was killed before its report was written, has nothing next; one that was
+    stopped has neither, and is opened as any other.
+    """
+    channels = found.checkpoint["channel_values"]
+    following = {name.removeprefix(BRANCH) for name in channels if name.startswith(BRANCH)}
+    ended = not following and not channels.get(TASKS) and not values.get("stopped")
+    return ended or not following.isdisjoint(("review", "write"))
 
 
 def _telling(findings: Sequence[Noted], memory: Sequence[TurnRef], turns: Sequence[TurnRef], lost: set[str], bodies: Archive) -> set[str]:
@@ -89,7 +98,7 @@ def _open(again: Sequence[str], values: ResearchState, bodies: Archive) -> Resea
     turns = whole_turns(values.get("turns") or [])
     told = keep(HumanMessage(prompts.lost_findings(again)), bodies, step=values.get("step", 0), opens=True)
     turns.insert(len(turns) - bool(values.get("calls")), [told])  # no call may stand alone
-    return {"plan": plan, "turns": [message for turn in turns for message in turn], "opened": ""}
+    return {"plan": plan, "turns": [message for turn in turns for message in turn], "opened": "", "report": {}}
 
 
 def _results(item: CheckpointTuple) -> list[TurnRef]:
