@@ -11,13 +11,14 @@ from langgraph.checkpoint.base import CheckpointTuple
 from research_agent.answering import answer_of
 from research_agent.config import Config
 from research_agent.graphs.approve import ALLOWED, read_answer
+from research_agent.history.changes import BRANCH, TASKS
 from research_agent.history.noted import lost_for_good
 from research_agent.history.steps import read_only, values_of
 from research_agent.memory import Archive, ArchiveError
 from research_agent.memory.ledger import Ledger
 from research_agent.runs import Run, RunError
 
-_INTERRUPT, _TASKS, _BRANCH = "__interrupt__", "__pregel_tasks", "branch:to:"
+_INTERRUPT = "__interrupt__"
 
 
 async def must_wait(run: Run) -> None:
@@ -105,5 +106,5 @@ async def must_have_ended(run: Run) -> None:
 
 def _goes_on(item: CheckpointTuple) -> bool:
     channels = item.checkpoint["channel_values"]
-    waits = any(name.startswith(_BRANCH) for name in channels) or bool(channels.get(_TASKS))
+    waits = any(name.startswith(BRANCH) for name in channels) or bool(channels.get(TASKS))
     return waits or not values_of(item).get("plan")

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, messages_from_dict
+from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.runtime import get_runtime
 from langgraph.types import Command
 
-from research_agent.graphs.act import WrongCall
 from research_agent.graphs.build import ResearchGraph, build_research_graph
-from research_agent.graphs.failures import LONGEST_WAIT_S
-from research_agent.graphs.ports import Asked, Context, Document, Finding, Limits, Model, ModelCallError, Observation, Prices, Used
-from research_agent.graphs.state import Call, ResearchState
+from research_agent.graphs.ports import Context, Limits, Model, Prices
+from research_agent.graphs.state import ResearchState
 from research_agent.history.changes import amend
 from research_agent.history.memory_copy import Then
-from research_agent.history.recorder import TapedArchive, id_of, super_step
+from research_agent.history.player import Differs, Over, PlayedArchive, PlayedSlot, Player
 from research_agent.history.records import NAME, Record, Records, current
-from research_agent.history.requests import Writer, Written
 from research_agent.history.snapshot import ledger, snapshot
 from research_agent.history.steps import values_of
-from research_agent.memory import Archive, NotArchived, Passage, Segment
+from research_agent.memory import Archive
 from research_agent.memory.ledger import Ledger
-from research_agent.memory.segment import thread_of
 from research_agent.runs import Run, RunError
 
-_SHOWN_CHARS = 60
 _BROUGHT = ("observation", "finding")
 """Kinds of segments that a call archives."""
 
@@ -52,14 +45,6 @@ class Replayed:
     """The first there was; empty if there was none."""
     ends: str = ""
     """Of a run that has not come to its end: how it stands, where its records ended and it would have asked on; empty if it did not."""
-
-
-class _Differs(Exception):
-    """What is asked now is not what was asked then."""
-
-
-class _Over(Exception):
-    """The session went no further."""
 
 
 async def replay(run: Run) -> Replayed:
@@ -96,7 +81,7 @@ class _Replay:
         if not self._begun or self._begun[0].at != -2:
             raise RunError(f"run {run.id} was begun by a version that kept no records, or they are lost: it cannot be replayed")
         self._kept = {record.at for record in records if record.kind == "kept"}
-        self._player = _Player(run.id, records, source, archive, goes_on=status != "complete")
+        self._player = Player(run.id, records, source, archive, goes_on=status != "complete")
 
     async def whole(self) -> Replayed:
         saver = InMemorySaver()
@@ -110,7 +95,7 @@ class _Replay:
                 else:
                     await self._session(graph, saver, thread, record, following)
             player.finish()
-        except _Differs as found:
+        except Differs as found:
             difference = str(found)
         return Replayed(player.same, player.recorded, difference, "" if difference or not player.ended else self._status)
 
@@ -133,7 +118,7 @@ class _Replay:
         try:
             async for _ in graph.astream(start, thread, context=self._context(record), stream_mode="custom", durability="sync"):
                 pass
-        except _Over:
+        except Over:
             return
 
     async def _hold(self, brought: int, said: int) -> None:
@@ -169,7 +154,7 @@ class _Replay:
         """The state as it was."""
         found = await saver.aget_tuple(thread)
         if found is None:
-            raise _Differs("nothing was begun that could be gone on with")
+            raise Differs("nothing was begun that could be gone on with")
         await amend(saver, found, changed, to=to)
         return values_of(found)
 
@@ -180,7 +165,7 @@ class _Replay:
             run=self._run.id,
             models={role: _model(facts, player) for role, facts in data["models"].items()},
             tools=tuple(tools),
-            archive=_PlayedArchive(self._archive, player, self._source),
+            archive=PlayedArchive(self._archive, player, self._source),
             limits=Limits(**data["limits"]),
             clock=player.clock,
             approve_plan=data["approve_plan"],
@@ -189,7 +174,7 @@ class _Replay:
             earlier=tuple(data.get("earlier", ())),
             tape=player,
             assets=player.assets,
-            slot=_PlayedSlot(record.at + 1, self._left(record)),
+            slot=PlayedSlot(record.at + 1, self._left(record)),
         )
 
     def _left(self, session: Record) -> list[dict[str, Any]]:
@@ -202,7 +187,7 @@ class _Replay:
         return before[-1] if before else []
 
 
-def _model(facts: dict[str, Any], player: _Player) -> Model:
+def _model(facts: dict[str, Any], player: Player) -> Model:
     return Model(chat=_Nobody(), tape=player, **{**facts, "prices": Prices(**facts["prices"])})
 
 
@@ -227,206 +212,3 @@ def _tool(function: dict[str, Any]) -> BaseTool:
     return StructuredTool(
         name=function["name"], description=function.get("description", ""), args_schema=function["parameters"], coroutine=nothing
     )
-
-
-class _Player:
-    """A graph's `Tape` that plays."""
-
-    ended = False
-    """What is asked for stands in no record, for the run had not come to it."""
-
-    def __init__(self, run: str, records: Sequence[Record], source: Ledger, archive: Archive, *, goes_on: bool) -> None:
-        self._run, self._source, self._archive = run, source, archive
-        self._end = max(record.at for record in records) if goes_on else None
-        self._writer = Writer(archive.put_body)
-        self._asks: dict[int, deque[tuple[int, Record, tuple[str, ...]]]] = defaultdict(deque)
-        self._uses: dict[tuple[int, str], Record] = {}
-        self._kept: dict[tuple[int, int], tuple[int, Record]] = {}
-        self._assets: dict[int, Record] = {}
-        self._steps: dict[int, int] = {}
-        self._recalls: dict[int, deque[Record]] = defaultdict(deque)
-        self._minutes: dict[int, int] = {}
-        self.recorded = self.same = 0
-        self._session, self._limit_s = 0, 0.0
-        self._until: int | None = None
-        self._load(records)
-
-    def _load(self, records: Sequence[Record]) -> None:
-        for record in records:
-            match record.kind:
-                case "ask":
-                    answered = not record.data.get("failed")  # the same prompt again is one prompt
-                    number = self.recorded + 1
-                    self.recorded += answered
-                    self._asks[record.at].append((number, record, tuple(record.data["messages"])))
-                case "kept":
-                    self.recorded += 1
-                    self._kept[record.at, record.data["call"]] = self.recorded, record
-                case "step":
-                    self._steps[record.at] = record.data["follows"]
-                case "assets":
-                    self._assets[record.at] = record
-                case "use":
-                    self._uses[record.at, record.key] = record
-                case "recall":
-                    self._recalls[record.at].append(record)
-                case "minutes":
-                    self._minutes.setdefault(record.session, record.at)
-
-    def begin(self, session: Record, until: int | None) -> None:
-        self._session, self._until = session.session, until
-        self._limit_s = float(session.data["limits"]["minutes"]) * 60
-
-    def finish(self) -> None:
-        left = sorted([number for asks in self._asks.values() for number, _, _ in asks] + [number for number, _ in self._kept.values()])
-        if left:
-            raise _Differs(f"request {left[0]} of {self.recorded} was asked then, and is not now: the run ends before it")
-
-    def _unrecorded(self, told: str) -> Exception:
-        """What is not recorded is a difference; but in the last super-step of a run that has not ended it is what was not done yet."""
-        self.ended = self._end is not None and super_step() >= self._end
-        return _Over() if self.ended else _Differs(told)
-
-    def clock(self) -> float:
-        at, reached = self._now(), self._minutes.get(self._session)
-        return self._limit_s if reached is not None and at >= reached else 0.0
-
-    def _now(self) -> int:
-        at = super_step()
-        if self._until is not None and at > self._until:
-            raise _Over
-        return at
-
-    async def ask(self, asked: Asked, answer: Callable[[], Awaitable[AIMessage]]) -> AIMessage:
-        at, written = self._now(), self._writer.write(asked)
-        if not self._asks[at]:
-            raise self._unrecorded(f"after {self.same} requests the {asked.role} is asked now, and was not then")
-        number, record, messages = self._asks[at].popleft()
-        if written.hash != record.data["hash"]:
-            raise _Differs(f"request {number} of {self.recorded} ({asked.role}): {self._difference(record, messages, written)}")
-        if failed := record.data.get("failed"):
-            waits = failed["retry_after_s"]
-            failed = {**failed, "retry_after_s": waits if waits and waits > LONGEST_WAIT_S else 0.0}  # nobody is waited for
-            raise ModelCallError(failed.pop("reason"), failed.pop("kind"), **failed)
-        self.same += 1
-        [message] = messages_from_dict([record.data["reply"]])
-        assert isinstance(message, AIMessage)  # noqa: S101 - as it was written
-        return message
-
-    def kept(self, asked: Asked) -> None:
-        """Its prompt is the one that was answered; model and limits may be others since."""
-        number, record = self._kept.pop((self._now(), asked.number), (0, None))
-        if record is None:
-            return  # by a version that did not tell which call a reply was to
-        written, then = self._writer.write(asked), tuple(record.data["messages"])
-        if written.messages != then:
-            raise _Differs(f"request {number} of {self.recorded} ({asked.role}): {self._difference(record, then, written)}")
-        self.same += 1
-
-    def assets(self) -> Sequence[tuple[str, int, bool]]:
-        record = self._assets.get(self._now())
-        return [(path, step, figure) for path, step, figure in record.data["listed"]] if record else ()
-
-    def _difference(self, record: Record, then: tuple[str, ...], now: Written) -> str:
-        if record.kind == "ask" and record.data["model"] != now.model:
-            return f"the model was {record.data['model']!r}, and is {now.model!r}"
-        for n, (old, new) in enumerate(zip(then, now.messages, strict=False)):
-            if old != new:
-                return f"message {n + 1}: {_first(self._text(old), self._text(new))}"
-        if len(then) != len(now.messages):
-            return f"it had {len(then)} messages, and has {len(now.messages)}"
-        if record.data["tools"] != now.tools:
-            return f"the tools: {_first(self._text(record.data['tools']), self._text(now.tools))}"
-        return f"the parameters: {_first(_json(record.data['params']), _json(dict(now.params)))}"
-
-    def _text(self, ref: str) -> str:
-        try:
-            return self._archive.get_body(ref) if ref else ""
-        except NotArchived:
-            return self._source.get_body(ref)
-
-    def follows(self, own: int, found: Callable[[], int]) -> int:
-        del found  # what was archived there is not, of this replay
-        return self._steps.get(self._now(), own)
-
-    async def use(self, call: Call, run: Callable[[], Awaitable[Used]]) -> Used:
-        record = self._uses.get((self._now(), call["id"]))
-        if record is None:
-            raise self._unrecorded(f"step {call['step']}: {call['name']} is called now, and was not then")
-        data = record.data
-        if "failed" in data:
-            raise (WrongCall if data["wrong"] else ToolException)(data["failed"])
-        if data.get("plain"):
-            return data.get("content") or self._segment([call["step"], "observation", 0]).text, None
-        read_by = data.get("runs") or [""] * data["fresh"]
-        documents = [self._document(self._segment([call["step"], "observation", n, thread_of(run)]), run) for n, run in enumerate(read_by)]
-        documents += [Document(text=text, origin=self._id(place)) for place, text in data["recalled"]]
-        finding = None
-        if data["finding"]:
-            claim, quote, source = data["finding"]
-            finding = Finding(claim=claim, quote=quote, source=self._id(source))
-        return data["content"], Observation(documents=tuple(documents), finding=finding, summary=data["summary"])
-
-    def _document(self, segment: Segment, run: str) -> Document:
-        return Document(text=segment.text, url=segment.url, title=segment.title, retrieved_at=segment.retrieved_at, run=run)
-
-    def _id(self, place: Sequence[Any]) -> str:
-        return id_of(self._run, place)
-
-    def _segment(self, place: Sequence[Any]) -> Segment:
-        found = self._source.get(self._id(place))
-        if found is None:
-            raise self._unrecorded(f"step {place[0]}: what it brought is not in the ledger")
-        return found
-
-    def recall(self, query: str) -> list[Passage]:
-        at = self._now()
-        if not self._recalls[at]:
-            raise self._unrecorded(f"{query!r} is recalled now, and was not then")
-        record = self._recalls[at].popleft()
-        if record.data["query"] != query:
-            raise _Differs(f"recalled was {record.data['query']!r}, and is {query!r}")
-        return [Passage(self._segment(place), text, score) for place, text, score in record.data["found"]]
-
-
-class _PlayedArchive(TapedArchive):
-    """An archive whose recalls are records: they do not wait on what was indexed by then."""
-
-    def __init__(self, archive: Archive, player: _Player, source: Ledger) -> None:
-        super().__init__(archive, lambda query, found: None)
-        self._player, self._source = player, source
-
-    def get_body(self, ref: str) -> str:
-        """Of this replay, or of the run: a text is the same under the same hash."""
-        try:
-            return super().get_body(ref)
-        except NotArchived:
-            return self._source.get_body(ref)
-
-    async def recall(self, query: str, **_: Any) -> Sequence[Passage]:
-        return self._player.recall(query)
-
-
-class _PlayedSlot:
-    """What a killed process left of the calls of the task that ran again first."""
-
-    def __init__(self, at: int, calls: list[dict[str, Any]]) -> None:
-        self._at, self._calls = at, calls
-
-    def read(self) -> str:
-        info = get_runtime().execution_info
-        return json.dumps({"task": info.task_id, "calls": self._calls}) if info and super_step() == self._at else ""
-
-    def write(self, text: str) -> None:
-        del text
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def _first(then: str, now: str) -> str:
-    """Where two texts part."""
-    at = next((n for n, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
-    start = max(0, at - 15)
-    return f"from character {at + 1} on it was {then[start : start + _SHOWN_CHARS]!r}, and is {now[start : start + _SHOWN_CHARS]!r}"
