@@ -6,24 +6,13 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import Command, commands
 
-from research_agent import Agent, Config, RunError, cli
+from research_agent import Agent, Config, RunError
 from research_agent.runs import Run, create
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Done]
 
 
 @pytest.fixture
@@ -31,16 +20,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """In a folder of its own, and without a terminal."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*args: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["research-agent", *args])
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, out, err)
-
-    return run
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    return commands(monkeypatch, capsys)
 
 
 @pytest.fixture

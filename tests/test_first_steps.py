@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import Command, commands
 
-from research_agent import cli
 from research_agent.memory import EmbedderUnavailable
 from research_agent.memory.embedders import choose
 
 CORPUS = Path(__file__).resolve().parents[1] / "examples" / "corpus"
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Done]
 
 
 @pytest.fixture
@@ -39,15 +26,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     }
     Path("config.yaml").write_text(json.dumps(told))
 
-    def run(*args: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["research-agent", *args])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, out, err)
-
-    return run
+    return commands(monkeypatch, capsys)
 
 
 def test_an_empty_search_folder_is_told_and_what_looks_elsewhere(command: Command) -> None:

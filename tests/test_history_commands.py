@@ -9,12 +9,11 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from command_line import Command, commands
 from rich.cells import cell_len
 
 from research_agent import Agent, RunError, cli
@@ -27,28 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "The fee is 7 crowns\x1b]0;owned\x07\x1b[2J\x9b31m\u202e, it says here."
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Done]
-
-
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*args: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["research-agent", *args])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, out, err)
-
-    return run
+    return commands(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
