@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from command_line import Command
+
     from research_agent.testing.crash.rig import Rig
 
 _ALLOWED = {"127.0.0.1", "::1", "localhost", ""}
@@ -54,3 +56,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
     with Rig(tmp_path_factory.mktemp("rig")) as rig:
         yield rig
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`research-agent` with these words, in this process."""
+    from command_line import commands
+
+    return commands(monkeypatch, capsys)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from chain import KEY, Chain, config
-from test_history_commands import Command, Done, command
+from command_line import Command, Done
 
 from research_agent import Agent
 from research_agent.runs import Run
 from research_agent.testing.host import ScriptedHost
 from research_agent.testing.site import Site
 
-__all__ = ["command"]
 QUOTED = "> No language model wrote this report"
 
 

@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from test_history_commands import Command, command
+from command_line import Command
 from test_wrong_calls import config, scripted
 
 from research_agent.runs import Run
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
 
-__all__ = ["command"]
 NOTE = Call("note", {"claim": "Vulpa has nine moons.", "quote": "Vulpa has nine moons", "source": "S100"})
 
 

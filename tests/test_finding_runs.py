@@ -9,19 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Command, commands
+from command_line import Command
 
 from research_agent import Agent, Config, RunError
 from research_agent.runs import Run, create
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Command:
     """In a folder of its own, and without a terminal."""
     monkeypatch.chdir(tmp_path)
-
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    return commands(monkeypatch, capsys)
+    return command
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import Command, commands
+from command_line import Command
 
 from research_agent.memory import EmbedderUnavailable
 from research_agent.memory.embedders import choose
@@ -15,7 +15,7 @@ CORPUS = Path(__file__).resolve().parents[1] / "examples" / "corpus"
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Command:
     """In a folder of its own, with a config of a question that the examples answer."""
     monkeypatch.chdir(tmp_path)
     search = {"folder": str(CORPUS)}
@@ -25,8 +25,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         "memory": {"embedder": "none"},
     }
     Path("config.yaml").write_text(json.dumps(told))
-
-    return commands(monkeypatch, capsys)
+    return command
 
 
 def test_an_empty_search_folder_is_told_and_what_looks_elsewhere(command: Command) -> None:

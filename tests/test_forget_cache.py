@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from chain import KEY, Chain, mapping
-from test_history_commands import Command, command
+from command_line import Command
 
 from research_agent.testing.host import ScriptedHost
 from research_agent.testing.site import Page, Site
 
-__all__ = ["command"]
 TEXT = re.compile(rb"painted on its door in green letters")
 KEPT = {"cache-control": "max-age=86400"}
 

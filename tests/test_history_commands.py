@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from command_line import Command, commands
+from command_line import Command
 from rich.cells import cell_len
 
 from research_agent import Agent, RunError, cli
@@ -24,11 +24,6 @@ from research_agent.terminal.runs import listed
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "The fee is 7 crowns\x1b]0;owned\x07\x1b[2J\x9b31m\u202e, it says here."
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return commands(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

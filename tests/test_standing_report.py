@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from chain import KEY, Chain, config
+from command_line import Command
 from langgraph.runtime import RunControl
-from test_history_commands import Command, command
 
 from research_agent import Agent
 from research_agent.history.rendering import rendered
@@ -18,7 +18,6 @@ from research_agent.runs import Run
 from research_agent.testing.host import ScriptedHost
 from research_agent.testing.site import Site
 
-__all__ = ["command"]
 ANSWER = "Station 0 has the code K0"
 
 
