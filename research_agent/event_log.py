@@ -39,19 +39,20 @@ class EventLog:
     def __init__(self, path: Path, redact: Callable[[str], str] = str) -> None:
         self._path, self._redact = path, redact
         self._lines = Lines(path)
-        self._told: set[str] | None = None
-        """Read with the first event: by then the run is this process's."""
+        self._told: dict[str, str] | None = None
+        """What is known by a key, and the task whose call it tells of. Read with the first event: by then the run is this process's."""
 
     def write(self, event: Event) -> None:
         if event["type"] in STREAMED_ONLY:
             return
         if self._told is None:
-            self._told = {key for told in events(self._path) if (key := _key(told))}
+            self._told = {}
+            for told in events(self._path):
+                _learn(self._told, told)
         plain = self._plain(event)
-        if key := _key(plain):
-            if key in self._told:
-                return
-            self._told.add(key)
+        if _key(plain) in self._told:
+            return
+        _learn(self._told, plain)
         stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **plain}
         line = json.dumps(stamped, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) + "\n"
         # A lone surrogate becomes the JSON escape that it is.
@@ -67,6 +68,20 @@ class EventLog:
         if isinstance(value, float):
             return value if math.isfinite(value) else None
         return value if value is None or isinstance(value, bool | int) else self._redact(str(value))
+
+
+def task_of(usage: Event) -> str:
+    """The graph's task that made the call (graphs/flight.py); empty where that is not known."""
+    return str(usage.get("id") or "").partition(":")[0]
+
+
+def _learn(told: dict[str, str], event: Event) -> None:
+    if key := _key(event):
+        told[key] = task_of(event) if event["type"] == "usage" else ""
+    elif event["type"] == "lost":
+        again = event.get("tasks", ())
+        for key in [key for key, task in told.items() if task in again]:
+            del told[key]
 
 
 def _key(event: Event) -> str:

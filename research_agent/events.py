@@ -17,7 +17,7 @@ usage         id, role, model, input, cached, output, reasoning, usd    one call
 call          id, step, name, args, sub_question
 result        id, step, name, ok, summary, sources: [{handle, title, url}], seconds
 finding       step, handle, claim, quote, sub_question
-lost          findings                              what was noted and is lost, by its hash: in the log only
+lost          findings, tasks                       hashes of what was noted and is lost; tasks that make calls again; in the log only
 compaction    turns, before_tokens, after_tokens
 summary       text, turns                           of what left the prompt, where the config names a summarizer
 review        verdict, follow_ups

@@ -21,14 +21,15 @@ from langsmith.run_helpers import tracing_context
 from research_agent.assets.keep import Assets
 from research_agent.config import Config
 from research_agent.ending import Ending, Result
-from research_agent.event_log import EventLog, by_role, events
+from research_agent.event_log import EventLog, events
 from research_agent.events import Event
 from research_agent.graphs.build import ResearchGraph, build_research_graph
 from research_agent.graphs.flight import left_by
 from research_agent.graphs.investigate import over_limit
 from research_agent.graphs.ports import Context, Limits
-from research_agent.graphs.state import NO_USAGE, ResearchState, Usage
+from research_agent.graphs.state import NO_USAGE, ResearchState
 from research_agent.history import noted
+from research_agent.history.bill import Unbilled, spent, unbilled
 from research_agent.history.lost import Lost, lost_of
 from research_agent.history.recorder import opened_recorder
 from research_agent.history.rewriting import TABLES, keep_earlier
@@ -122,9 +123,9 @@ class Session:
             graph = build_research_graph(checkpointer=checkpointer)
             thread = thread_of(self._run.id)
             context = self._context(memories, tools)
-            at, before, again = await self._found(graph, thread, context, rewrite)
+            at, before, again, owed = await self._found(graph, thread, context, rewrite)
             gone = await noted.restore(self._run, archive)
-            lost = await lost_of(checkpointer, thread, archive, gone)
+            lost = await lost_of(checkpointer, thread, archive, gone, owed.usage if owed else None)
             if lost and lost.again and _still_stopped(before, context):
                 raise RunError(self._cannot_again(lost, before))
             before, again = self._lacking(archive, lost, before, again, resumed)
@@ -135,14 +136,14 @@ class Session:
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if lost:  # as what follows: after it is recorded, for a replay does the same
                 await lost.leave_out(checkpointer)
-                self._teller.log(noted.lost_event(lost.findings))
+                self._teller.log(noted.lost_event(lost.findings, owed.again if owed else ()))
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
-            spent: ResearchState = again.get("spent", {})
+            owing: ResearchState = again.get("spent", {})
             self._state, self._teller.plan = before, before.get("plan", [])
             if resumed:
-                self._show_so_far({**spent, **before})
-            question = {"question": self._config.question, **spent}
+                self._show_so_far({**owing, **before})
+            question = {"question": self._config.question, **owing}
             start: Any = Command(resume=answer) if answer is not None else None if before else question
             try:
                 drained = await self._drive(graph, start, thread, context)
@@ -176,10 +177,10 @@ class Session:
             before, again = {**before, **lost.changed}, {**again, "lost": lost.told}
         if (called := archive.last_step()) > before.get("step", 0):  # by turns whose checkpoints are lost, or never came
             again = {**again, "held": archive.last_step(("observation", "finding")), "called": called}
-        spent = self._told_usage()
-        if resumed and not before and (archive.last_step() or spent["output"]):
+        told = spent(events(self._run.events))
+        if resumed and not before and (archive.last_step() or told["output"]):
             self._teller.warn("its checkpoints are gone: it begins again, and what is in its ledger is not fetched again")
-            again = {**again, "spent": {"usage": spent}}
+            again = {**again, "spent": {"usage": told}}
         return before, again
 
     def _cannot_again(self, lost: Lost, before: ResearchState) -> str:
@@ -220,8 +221,8 @@ class Session:
 
     async def _found(
         self, graph: ResearchGraph, thread: RunnableConfig, context: Context, rewrite: bool
-    ) -> tuple[int | None, ResearchState, dict[str, Any]]:
-        """The checkpoint's number, the state so far, and what of it is other now (see history/records.py).
+    ) -> tuple[int | None, ResearchState, dict[str, Any], Unbilled | None]:
+        """The checkpoint's number, the state so far, what of it is other now (see history/records.py), and what it knows no cost of.
 
         A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
         """
@@ -238,7 +239,14 @@ class Session:
             left = any(item["status"] == "open" for item in values["plan"])
             as_node = "open" if left or not values.get("reviews") else "review"
             again["reopened"] = {"values": {"stopped": ""}, "as_node": as_node}
-        return at, values, again
+        return at, values, again, self._unbilled(state, kept="cut" in again) if values else None
+
+    def _unbilled(self, state: StateSnapshot, *, kept: bool) -> Unbilled | None:
+        """`kept`: whether a call that was in flight is gone on with."""
+        waiting = [task.id for task in state.tasks]
+        billed = cast(ResearchState, state.values).get("usage", NO_USAGE)
+        done = [task.id for task in state.tasks if kept or task.result is not None]
+        return unbilled(billed, events(self._run.events), waiting=waiting, kept=done)
 
     async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, reopened: dict[str, Any]) -> None:
         """After it is recorded: a replay does it where a session came further than that."""
@@ -249,13 +257,10 @@ class Session:
         try:
             return cast(ResearchState, (await graph.aget_state(thread)).values)
         except (StoreError, sqlite3.Error):
-            told = ResearchState(question=self._config.question, plan=self._teller.plan, step=self._teller.step, usage=self._told_usage())
+            told = ResearchState(
+                question=self._config.question, plan=self._teller.plan, step=self._teller.step, usage=spent(events(self._run.events))
+            )
             return {**before, **told}
-
-    def _told_usage(self) -> Usage:
-        """What was spent, as the events tell it."""
-        roles = by_role(events(self._run.events)).values()
-        return cast(Usage, {key: sum(role[key] for role in roles) for key in NO_USAGE})
 
     def _refuse_older(self, archive: Archive, before: ResearchState) -> None:
         """Raises RunError for a ledger that ends before its checkpoints, though each step is archived first, in a folder that knows of no

@@ -68,6 +68,12 @@ def noted(folder: Path) -> Counter[str]:
     return Counter(finding["claim"] for finding in json.loads((folder / "findings.json").read_text("utf-8")))
 
 
+def billed(folder: Path) -> list[float]:
+    """Dollars, by the state and by the log."""
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    return [record["usd"], sum(role["usd"] for role in record["roles"].values())]
+
+
 EACH_ONCE = Counter({f"Station A{n} has its code.": 1 for n in range(STATIONS)})
 
 
@@ -130,6 +136,7 @@ async def test_checkpoints_of_some_turns_ago_lead_on_to_other_turns_in_places_of
     assert child.wait() == 0, child.said()
     assert noted(folder) == EACH_ONCE
     assert mismatched(folder) == []
+    assert billed(folder) == [pytest.approx(life.billed_usd, rel=0.02)] * 2  # what is asked twice of the lost turns is paid twice
     played = await replay(Run(folder))
     assert (played.difference, played.requests) == ("", played.recorded)
 

@@ -14,7 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from research_agent.graphs import prompts
 from research_agent.graphs.ports import Archive
-from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef
+from research_agent.graphs.state import ResearchState, SubQuestion, TurnRef, Usage
 from research_agent.graphs.window import keep, load, whole_turns
 from research_agent.history.changes import BRANCH, TASKS, amend, opened_by
 from research_agent.history.noted import Noted
@@ -47,8 +47,13 @@ class Lost:
         await amend(saver, self.at, self.changed, to=self.to)
 
 
-async def lost_of(saver: BaseCheckpointSaver[Any], thread: RunnableConfig, bodies: Archive, findings: Sequence[Noted] = ()) -> Lost | None:
-    """`findings`: those that are lost. None where nothing is, and every message of the conversation is there."""
+async def lost_of(
+    saver: BaseCheckpointSaver[Any], thread: RunnableConfig, bodies: Archive, findings: Sequence[Noted] = (), usage: Usage | None = None
+) -> Lost | None:
+    """`findings`: those that are lost. `usage`: of the run, where its newest checkpoints are, and with them a part of it.
+
+    None where nothing is lost, and every message of the conversation is there.
+    """
     found = await saver.aget_tuple(thread)
     if found is None:
         return None
@@ -56,13 +61,15 @@ async def lost_of(saver: BaseCheckpointSaver[Any], thread: RunnableConfig, bodie
     head, turns, results = values.get("head") or [], values.get("turns") or [], _results(found)
     lost = {turn["ref"] for turn in (*head, *turns, *results) if not _there(turn["ref"], bodies)}
     again = _again(values, findings, bodies)
-    if not lost and not findings and not again:
+    if not lost and not findings and not again and usage is None:
         return None
     untrue = _telling(findings, head[1:], [*turns, *results], lost, bodies)
     changed = _without(lost | untrue, values, results, bodies) if lost or untrue else ResearchState()
     to = "investigate" if "calls" in changed or (again and _past(found, values)) else None
     if again:
         changed = {**changed, **_open(again, {**values, **changed}, bodies)}
+    if usage is not None:
+        changed = {**changed, "usage": usage}
     return Lost(found, len(lost), findings, again, changed, to)
 
 

@@ -108,5 +108,6 @@ def hand_on(parent: Run, run: Run, *, upto: int, anew: bool) -> None:
     (run.folder / NAME).write_text("".join(lines), "ascii")
 
 
-def lost_event(gone: Iterable[Noted]) -> dict[str, object]:
-    return {"type": "lost", "findings": [one.key for one in gone]}
+def lost_event(gone: Iterable[Noted], again: Iterable[str]) -> dict[str, object]:
+    """`again`: the tasks whose calls are made once more."""
+    return {"type": "lost", "findings": [one.key for one in gone], "tasks": sorted(again)}
