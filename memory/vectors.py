@@ -107,7 +107,7 @@ class Vectors:
     def _collect(cls, client: Any, run: str, identity: str, dimensions: int, keep: bool) -> Vectors:
         from .scan import Scan
 
-        name = _name(run)
+        name = collection_name(run)
         made = {"run": run, "embedder": identity, "dimensions": dimensions, "window_tokens": WINDOW_TOKENS, "layout": LAYOUT}
 
         def collection() -> Any:
@@ -209,7 +209,7 @@ def forget(url: str, run: str) -> int:
     with _failing(url):
         client = _server(url)
         try:
-            name = _name(run)
+            name = collection_name(run)
             if name not in _names(client):
                 return 0
             count = int(client.get_collection(name, embedding_function=None).count())
@@ -242,7 +242,8 @@ def _names(client: Any) -> set[str]:
     return names
 
 
-def _name(run: str) -> str:
+def collection_name(run: str) -> str:
+    """Of a run's collection."""
     return f"run-{hashlib.sha256(run.encode()).hexdigest()[:24]}"
 
 

@@ -147,6 +147,30 @@ def test_nothing_is_forgotten_while_a_server_does_not_answer(tmp_path: Path, awa
         chroma.close()
 
 
+@pytest.mark.parametrize("away", ["chroma", "postgres"])
+def test_a_run_whose_server_is_gone_for_good_is_forgotten_without_it_when_that_is_asked_for(tmp_path: Path, away: str) -> None:
+    postgres, chroma = Postgres(), Chroma()
+    try:
+        own: dict[str, Any] = {"store": {"checkpoints": postgres.url(), "vectors": chroma.url}}
+        run = Agent(config(tmp_path, **own, memory={"embedder": "onnx"}, limits={"steps": 4})).run()
+        kept = {"chroma": lambda: on_chroma(chroma), "postgres": lambda: on_postgres(postgres)}
+        gone = {"chroma": chroma, "postgres": postgres}[away]
+        gone.kill()
+        assert f"`research-agent forget --without-servers {run.folder}`" in refused(run, "forget", run.id, "--yes")
+        done = CliRunner().invoke(app, ["forget", "--without-servers", "--yes", str(run.folder)])
+        assert done.exit_code == 0, done.output
+        named = {"chroma": f"the collection {vectors.collection_name(run.id)}", "postgres": f"the rows whose thread_id is {run.id}"}
+        assert "it does not answer" in done.output
+        assert named[away] in done.output
+        assert list((tmp_path / "runs").iterdir()) == []
+        gone.start()
+        assert run.id in kept.pop(away)()
+        assert [count() for count in kept.values()] == [{}]
+    finally:
+        postgres.close()
+        chroma.close()
+
+
 def test_a_run_that_is_half_forgotten_says_what_is_gone_and_can_only_be_forgotten(
     tmp_path: Path, servers: tuple[Postgres, Chroma], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +238,6 @@ def test_what_a_chroma_server_keeps_on_its_disk_is_told_and_goes_as_told(tmp_pat
 
 def vectors_of(chroma: Chroma, run: str) -> list[bytes]:
     client = vectors._server(chroma.url)
-    found = client.get_collection(vectors._name(run)).get(include=["embeddings"], limit=5)["embeddings"]
+    found = client.get_collection(vectors.collection_name(run)).get(include=["embeddings"], limit=5)["embeddings"]
     vectors._close(client)
     return [np.asarray(vector, dtype=np.float32)[:32].tobytes() for vector in found]

@@ -165,7 +165,14 @@ def replay(id: Name, out: Out = RUNS, as_json: AsJson = False) -> None:
         typer.echo(f"replayed {found.id}: {told.requests} of {told.recorded} prompts are the same, byte for byte{ends}")
 
 
-def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+def forget(
+    id: Name,
+    out: Out = RUNS,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    without_servers: Annotated[
+        bool, typer.Option("--without-servers", help="Leave what a server holds that does not answer, and say what that is.")
+    ] = False,
+) -> None:
     """Delete a run, whole: its folder, and what it put on servers. Refused while somebody works on it."""
     import asyncio
 
@@ -178,7 +185,7 @@ def forget(id: Name, out: Out = RUNS, yes: Annotated[bool, typer.Option("--yes",
         typer.echo(f"forked from it, and keeping what it had read by then: {', '.join(forks)}")
     if not yes:
         _agreed(found)
-    removed = asyncio.run(forget(found))
+    removed = asyncio.run(forget(found, without_servers=without_servers))
     typer.echo(f"forgot {found.id}: removed {'; '.join(map(str, removed))}")
     for item in removed:
         if item.still:

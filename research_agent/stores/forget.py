@@ -1,7 +1,7 @@
 """Forgetting a run: first what is on servers, then the pages it put into the cache, then its folder, and the proof that nothing is left.
 
-Nothing goes before every server has answered. From then on the run is marked, and what is gone is in its record, until that goes last: a
-forget that was cut is known as one, and done again.
+Nothing goes before every server has answered, unless it was asked for without those that do not. From then on the run is marked, and what
+is gone is in its record, until that goes last: a forget that was cut is known as one, and done again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _ON_DISK = (
     "`chroma vacuum --path ITS_FOLDER`, and remove the folders in there that its database's table `segments` does not name"
 )
 
+_LEFT = "it does not answer ({}): what it holds of the run, if anything, stays there, as {}"
 _KEPT = "their bytes may still stand in it ({}): once no run works with it, delete it, which is safe"
 
 
@@ -56,10 +57,15 @@ class _Server:
     check: Callable[[], Awaitable[None]]
     remove: Callable[[], Awaitable[int]]
     """How many they were; it has looked whether they are gone."""
+    known_as: str
+    """How its operator finds them."""
 
 
-async def forget(run: Run) -> list[Removed]:
-    """What was removed, looked for again after. Raises RunError: if a server does not answer, before anything is removed."""
+async def forget(run: Run, *, without_servers: bool = False) -> list[Removed]:
+    """What was removed, looked for again after. Raises RunError: if a server does not answer, before anything is removed.
+
+    `without_servers`: what a server holds that does not answer stays there, and is told of.
+    """
     with run.lock(forgets=True):
         try:
             record = run.read()
@@ -71,9 +77,12 @@ async def forget(run: Run) -> list[Removed]:
             raise RunError(f"{run.folder} is not known to be a run's folder: its {RECORD} does not say so; nothing was removed")
         servers = _servers(run, record)
         gone: dict[str, int] = dict(record.get("forgotten", {}))
-        if not gone:
-            await _all_answer(servers)
-        removed = await _from_servers(run, servers, gone)
+        left: list[Removed] = []
+        if without_servers:
+            servers, left = await _that_answer(servers)
+        elif not gone:
+            await _all_answer(run, servers)
+        removed = [*await _from_servers(run, servers, gone), *left]
         removed += await asyncio.to_thread(_from_caches, run)
         _mark(run, gone, [*removed, "a part of its folder"])
         return [*removed, _folder(run)]
@@ -86,21 +95,37 @@ def _servers(run: Run, record: dict[str, Any]) -> list[_Server]:
 
     def chroma(url: str) -> _Server:
         check, remove = partial(asyncio.to_thread, vectors.check, url), partial(asyncio.to_thread, vectors.forget, url, run.id)
-        return _Server(url, "vectors", _ON_DISK, check, remove)
+        return _Server(url, "vectors", _ON_DISK, check, remove, f"the collection {vectors.collection_name(run.id)}")
 
     def postgres(url: str) -> _Server:
         place = checkpoints.Place(run.checkpoints, run.id, PostgresUrl.parse(url), password)
-        return _Server(url, "rows of checkpoints", "", partial(checkpoints.check, place), partial(checkpoints.forget, place))
+        check, remove = partial(checkpoints.check, place), partial(checkpoints.forget, place)
+        return _Server(url, "rows of checkpoints", "", check, remove, f"the rows whose thread_id is {run.id}")
 
     return [*map(chroma, urls["vectors"]), *map(postgres, urls["checkpoints"])]
 
 
-async def _all_answer(servers: list[_Server]) -> None:
+async def _all_answer(run: Run, servers: list[_Server]) -> None:
+    for server in servers:
+        if fault := await _fault(server):
+            raise RunError(f"nothing was removed: {fault}{_or_without(run)}")
+
+
+async def _that_answer(servers: list[_Server]) -> tuple[list[_Server], list[Removed]]:
+    """And what is left on the others."""
+    faults = [(server, await _fault(server)) for server in servers]
+    silent = [(server, fault) for server, fault in faults if fault]
+    left = [Removed(f"no {server.holds}", f"on {server.url}", _LEFT.format(fault, server.known_as)) for server, fault in silent]
+    return [server for server, fault in faults if not fault], left
+
+
+async def _fault(server: _Server) -> str:
+    """Why it does not answer; empty if it does."""
     try:
-        for server in servers:
-            await server.check()
+        await server.check()
     except (RunError, ArchiveError) as error:
-        raise RunError(f"nothing was removed: {error}") from error
+        return str(error)
+    return ""
 
 
 async def _from_servers(run: Run, servers: list[_Server], gone: dict[str, int]) -> list[Removed]:
@@ -115,7 +140,7 @@ async def _from_servers(run: Run, servers: list[_Server], gone: dict[str, int]) 
         try:
             gone[server.url] = gone.get(server.url, 0) + await server.remove()
         except (RunError, ArchiveError) as error:
-            raise RunError(f"{error}. The run is half forgotten; {_gone(removed())}; {_ends(run)}") from error
+            raise RunError(f"{error}. The run is half forgotten; {_gone(removed())}; {_ends(run)}{_or_without(run)}") from error
     return removed()
 
 
@@ -144,6 +169,10 @@ def _gone(removed: Sequence[object]) -> str:
 
 def _ends(run: Run) -> str:
     return f"`research-agent forget {run.name}` ends it"
+
+
+def _or_without(run: Run) -> str:
+    return f"; where that server is gone for good: `research-agent forget --without-servers {run.name}`"
 
 
 def _folder(run: Run, *, still: str = "") -> Removed:
