@@ -116,11 +116,12 @@ async def compaction_share(folder: Path, questions: list[Question], embedder: Em
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description="evidence over a long run")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the file, or the folder it is in")
     parser.add_argument("--embedder", default="none")
     parser.add_argument("--ablate", action="store_true", help="also without each sign")
     args = parser.parse_args()
-    segments, questions = run_of(json.loads(args.data.read_text("utf-8")))
+    data = args.data / "musique_train.json" if args.data.is_dir() else args.data
+    segments, questions = run_of(json.loads(data.read_text("utf-8")))
     steps, hops = segments[-1].step, sum(len(question.evidence) for question in questions)
     print(f"{steps} steps, {len(segments)} segments, {hops} hops; in a recall of {BUDGET_TOKENS} tokens:")
     print(f"  {'BM25 (rank_bm25)':<28} {bm25_share(segments, questions):6.1f} %")

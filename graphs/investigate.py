@@ -86,7 +86,7 @@ async def investigate(state: ResearchState, runtime: Runtime[Context]) -> dict[s
     }
 
 
-def route(state: ResearchState) -> list[Send] | Literal["investigate", "review", "write"]:
+async def route(state: ResearchState) -> list[Send] | Literal["investigate", "review", "write"]:
     """After a turn: its tool calls, each a task of its own; or the next sub-question; or on to the report."""
     if state.get("stopped"):
         return "write"

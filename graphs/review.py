@@ -73,5 +73,5 @@ def _failure(state: ResearchState, reason: str, emit: Emit) -> Failure:
     return Failure(step=state["step"], what="review", reason=reason)
 
 
-def route(state: ResearchState) -> Literal["investigate", "write"]:
+async def route(state: ResearchState) -> Literal["investigate", "write"]:
     return "investigate" if any(item["status"] == "open" for item in state["plan"]) else "write"

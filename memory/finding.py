@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CANDIDATES = 60
+_SOUGHT = 12
+"""Words of a query that the index is asked for, those that tell most: each costs it time, and more of them find no more."""
 
 
 class _Worded(NamedTuple):
@@ -67,9 +69,9 @@ class Finding:
     def _worded(self, query: str, allowed: Filter) -> _Worded:
         asked = recall.expressions(query)
         frequency = {word: self._ledger.frequency(expression) for word, expression in asked.items()}
-        telling = [expression for word, expression in asked.items() if frequency[word] < COMMON]
-        sought = telling if len(telling) > 1 else list(asked.values())
-        found, thoughts = self._ledger.search(" OR ".join(sought), allowed, _CANDIDATES)
+        telling = [word for word in asked if frequency[word] < COMMON]
+        sought = sorted(telling if len(telling) > 1 else asked, key=lambda word: frequency[word])[:_SOUGHT]
+        found, thoughts = self._ledger.search(" OR ".join(asked[word] for word in sought), allowed, _CANDIDATES)
         return _Worded(recall.read(query, frequency, self._ledger.size()), found, thoughts)
 
     def _near(self, query: str, allowed: Filter) -> _Near:
@@ -87,9 +89,10 @@ class Finding:
     def _ranked(self, words: _Worded, near: _Near, allowed: Filter) -> list[Ranked]:
         ledger, ranking = self._ledger, Ranking(words.query, self._weights)
 
-        def add(ids: Iterable[int]) -> None:
+        def add(ids: Iterable[int]) -> list[Chunk]:
             chunks = ledger.chunks(list(dict.fromkeys(ids)))
             ranking.add(chunks, near.of(chunks))
+            return chunks
 
         add([*words.chunks, *near.chunks])
         self._follow(ranking, words.thoughts, allowed, add)
@@ -99,7 +102,7 @@ class Finding:
         add([*ledger.titled(titles, allowed), *held])
         return ranking.ranked(rare)
 
-    def _follow(self, ranking: Ranking, thoughts: Sequence[int], allowed: Filter, add: Callable[[Iterable[int]], None]) -> None:
+    def _follow(self, ranking: Ranking, thoughts: Sequence[int], allowed: Filter, add: Callable[[Iterable[int]], list[Chunk]]) -> None:
         """From the thoughts that asked the same, to what was read for them, and for the thoughts that came next."""
         ledger = self._ledger
         own = Filter(allowed.run, ("reasoning", "call"), exclude=allowed.exclude)
@@ -111,10 +114,11 @@ class Finding:
                     read, then = followed[seq][1:] if seq in followed else ledger.turn_after(allowed.run, seq)
                     followed[seq] = good * share, read, then
                     seq = then
+        every = {place for _, read, _ in followed.values() for place in read}
+        said, seen = ledger.chunks(ledger.chunks_of(followed, own)), add(ledger.chunks_of(every, allowed))
         for seq, (good, read, _) in followed.items():
-            thought, seen = ledger.chunks(ledger.chunks_of([seq], own)), ledger.chunks(ledger.chunks_of(read, allowed))
-            add(chunk.id for chunk in seen)
-            ranking.follow(good, thought, seen)
+            thought = [chunk for chunk in said if chunk.segment == seq]
+            ranking.follow(good, thought, [chunk for chunk in seen if chunk.segment in read])
 
     def _shown(self, chosen: Sequence[Ranked]) -> list[Passage]:
         """One for each segment, its chunks in their order; the segments in the order of the run."""

@@ -264,12 +264,10 @@ class Ledger:
 
     def named(self, keys: Collection[str], *, most: int) -> dict[str, list[int]]:
         """The chunks that hold each of these names, for names that more than one chunk holds and at most so many."""
-        held: dict[str, list[int]] = {}
-        for key in sorted(keys):
-            ids = [id for (id,) in self._all("SELECT chunk FROM names WHERE name = ? LIMIT ?", key, most + 1)]
-            if 2 <= len(ids) <= most:
-                held[key] = ids
-        return held
+        some = "SELECT json_group_array(chunk) FROM (SELECT chunk FROM names WHERE name = j.value LIMIT ?)"
+        rows = self._all(f"SELECT j.value, ({some}) FROM json_each(?) j ORDER BY j.key", most + 1, json.dumps(sorted(keys)))
+        held = ((key, json.loads(ids)) for key, ids in rows)
+        return {key: ids for key, ids in held if 2 <= len(ids) <= most}
 
     def turn_after(self, run: str, seq: int) -> tuple[list[int], int]:
         """What was read next after a thought, by its place, until the thought that came then; and that one's (0: none came)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from .words import names, raw_words
@@ -33,11 +34,17 @@ def sites(query: str) -> frozenset[str]:
 
 def is_of(url: str, sites: frozenset[str]) -> bool:
     """Whether a page is one of these sites'."""
-    if not sites or not url.startswith(("http://", "https://")):
-        return False
+    return bool(sites) and not sites.isdisjoint(_sites_of(url))
+
+
+@lru_cache(maxsize=2048)
+def _sites_of(url: str) -> frozenset[str]:
+    """What a query may call its site."""
+    if not url.startswith(("http://", "https://")):
+        return frozenset()
     try:
         labels = (urlsplit(url).hostname or "").split(".")
     except ValueError:  # a model's own idea of an address, or one that a secret was cut out of
-        return False
-    hosts = {".".join(labels[n:]) for n in range(len(labels) - 1)}
-    return not sites.isdisjoint((*hosts, *labels[:-1]))
+        return frozenset()
+    hosts = (".".join(labels[n:]) for n in range(len(labels) - 1))
+    return frozenset((*hosts, *labels[:-1]))

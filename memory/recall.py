@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .chunks import Chunk
 from .provenance import is_of, sites, wants_newest, years
-from .words import STOP, known_bag, marked, mentions, names, raw_words, stem, terms, title_key
+from .words import STOP, known_bag, known_mentions, known_names, known_title, marked, names, raw_words, stem, terms
 
 SEEDS = 10
 """So many chunks, the best by themselves, lead on to others."""
@@ -156,16 +156,17 @@ class Ranking:
 
     def _see(self, chunk: Chunk, dense: float) -> _Seen:
         (titled, title), (size, text) = known_bag(chunk.title), known_bag(chunk.text)
-        held = {word: text.get(word, 0) + 2 * title.get(word, 0) for word in self._query.weight}
-        counts = {word: n for word, n in held.items() if n}
-        key, told = title_key(chunk.title), self._told(chunk)
+        counts = {word: text[word] for word in self._query.weight if word in text}
+        for word in title.keys() & self._query.weight.keys():
+            counts[word] = counts.get(word, 0) + 2 * title[word]
+        key, told = known_title(chunk.title).key, self._told(chunk)
         return _Seen(chunk, dense, key, size, size + 2 * titled, counts, self._titles(key, chunk), told)
 
     def leads(self) -> tuple[frozenset[str], frozenset[str]]:
         """Keys of titles, and names, to look up: what the best candidates mention and the query does not."""
         self._seeds = self._best()
-        titles = {key for seed, _ in self._seeds for key in mentions(seed.chunk.text)}
-        shared = {key for seed, _ in self._seeds for key in names(f"{seed.chunk.title}. {seed.chunk.text}")}
+        titles = {key for seed, _ in self._seeds for key in known_mentions(seed.chunk.text)}
+        shared = {key for seed, _ in self._seeds for key in known_names(f"{seed.chunk.title}. {seed.chunk.text}")}
         return frozenset(filter(self._new, titles)), frozenset(filter(self._new, shared))
 
     def thoughts(self, chunks: Iterable[Chunk]) -> list[tuple[int, float]]:
@@ -238,7 +239,7 @@ class Ranking:
                 titles[one.key].append(one)
         reached: dict[int, float] = defaultdict(float)
         for seed, good in self._seeds:
-            for one in (one for key in mentions(seed.chunk.text) & titles.keys() for one in titles[key]):
+            for one in (one for key in known_mentions(seed.chunk.text) & titles.keys() for one in titles[key]):
                 if one.chunk.segment != seed.chunk.segment:
                     reached[one.chunk.id] = max(reached[one.chunk.id], good)
         return reached
@@ -248,7 +249,7 @@ class Ranking:
         reached: dict[int, float] = defaultdict(float)
         for seed, good in self._seeds:
             strength: dict[int, float] = defaultdict(float)
-            for name in names(f"{seed.chunk.title}. {seed.chunk.text}") & rare.keys():
+            for name in known_names(f"{seed.chunk.title}. {seed.chunk.text}") & rare.keys():
                 for id in rare[name]:
                     strength[id] += 1 / max(len(rare[name]) - 1, 1)
             for id, value in strength.items():
@@ -280,7 +281,7 @@ class Ranking:
     def _titles(self, key: str, chunk: Chunk) -> float:
         """What a candidate's title counts, and the names it holds."""
         query, weights = self._query, self._weights
-        content = {stem(word) for word in raw_words(chunk.title) if word not in STOP}
+        content = known_title(chunk.title).content
         of_title = len(content & query.weight.keys()) / len(content) if content else 0.0
         titled = bool(key) and not self._new(key)
         held = [name for name in query.names if self._holds(chunk, name)]

@@ -188,3 +188,18 @@ def mentions(text: str) -> frozenset[str]:
 def title_key(title: str) -> str:
     """What titles are matched by: lower-case words, without a trailing `(film)`."""
     return " ".join(raw_words(_PARENTHESES.sub("", title) or title))
+
+
+class Title(NamedTuple):
+    key: str
+    content: frozenset[str]
+    """Stems of the words that say what it is about."""
+
+
+def title_of(title: str) -> Title:
+    return Title(title_key(title), frozenset(stem(word) for word in raw_words(title) if word not in STOP))
+
+
+known_title = lru_cache(maxsize=2048)(title_of)
+known_names, known_mentions = lru_cache(maxsize=512)(names), lru_cache(maxsize=512)(mentions)
+"""Of the best of a recall, which are asked twice, and often the best of the next. 10 kB each."""

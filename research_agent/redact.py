@@ -58,16 +58,24 @@ _LABELLED = (("authorization", _AUTHORIZATION), ("bearer", _BEARER), *((word, _N
 """A plain word to look for first, and the shape that stands behind it."""
 
 
+_SHORT = 100
+"""Characters: the keys and names of an event, its handles and addresses, which come again with each."""
+
+
 class Redactor:
     """Text without secrets. Called twice on a text, it changes nothing the second time."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({s.strip() for s in secrets if len(s.strip()) >= MIN_SECRET_CHARS}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
+        self._short = lru_cache(maxsize=4096)(self._redacted)
 
     def __call__(self, text: str) -> str:
         if len(text) < MIN_SECRET_CHARS:
             return text
+        return self._short(text) if len(text) <= _SHORT else self._redacted(text)
+
+    def _redacted(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(MARK, text)
         text = _without_key_blocks(text)

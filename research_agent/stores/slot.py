@@ -22,9 +22,16 @@ class Slot:
         self._path = path
         self._lines = Lines(path)
         self._size = path.stat().st_size if path.is_file() else 0
+        self._text: str | None = None
+        """What this process read or wrote last; no other writes here meanwhile."""
 
     def read(self) -> str:
         """Empty if there is none."""
+        if self._text is None:
+            self._text = self._read()
+        return self._text
+
+    def _read(self) -> str:
         try:
             lines = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -40,10 +47,11 @@ class Slot:
             self._lines, self._size = Lines(self._path), len(line)
         else:
             self._size = self._lines.append(line)
+        self._text = line.decode()[:-1]
 
     def clear(self) -> None:
         self._path.unlink(missing_ok=True)
-        self._size = 0
+        self._size, self._text = 0, ""
 
 
 def _whole(line: bytes) -> bool:
