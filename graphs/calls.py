@@ -27,6 +27,8 @@ from .state import DRAFTS, NO_USAGE, Usage
 Emit = Callable[[dict[str, Any]], None]
 Draft = TypeVar("Draft", bound=BaseModel)
 
+_ECHOED_TOKENS = 8_000
+"""Of an invalid answer, which is sent back to be corrected."""
 ESTIMATED = "usage_estimated"
 """In a message's `response_metadata`: its host did not report its usage."""
 _WRITTEN = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
@@ -245,7 +247,7 @@ def _strict(whole: AIMessageChunk) -> AIMessage:
 def _whole_json(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -276,7 +278,7 @@ async def ask(
         return _parse(schema, reply.text), reply
     except ValueError as error:
         correction = HumanMessage(f"That is not a valid {name}: {_one_line(error)}. Answer again, with the JSON object only.")
-        said = AIMessage(reply.text or "(no answer)")  # its text only: calls it made here will never have results
+        said = AIMessage(_echoed(reply.text))  # its text only: calls it made here will never have results
         corrected = [*messages, said, correction]
         try:
             left = purse.after(reply.usage)
@@ -289,6 +291,12 @@ async def ask(
             return _parse(schema, again.text), Reply(again.message, spent)
         except ValueError as last:
             raise InvalidOutput(f"the model's {name} stayed invalid: {_one_line(last)}", spent) from last
+
+
+def _echoed(text: str) -> str:
+    """One that went round in circles to its limit is not paid for again."""
+    tokens = estimate_tokens(text)
+    return f"(an answer of {tokens} tokens)" if tokens > _ECHOED_TOKENS else text or "(no answer)"
 
 
 def wire_format(schema: type[BaseModel]) -> dict[str, Any]:
@@ -305,7 +313,10 @@ def _parse(schema: type[Draft], text: str) -> Draft:
         if start < 0 or end < start:
             raise ValueError("no JSON object in it")
         text = text[start : end + 1]
-    return schema.model_validate(json.loads(text))
+    try:
+        return schema.model_validate(json.loads(text))
+    except RecursionError:
+        raise ValueError("its brackets are nested too deep") from None
 
 
 def _one_line(error: ValueError) -> str:

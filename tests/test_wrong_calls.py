@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from research_agent import Agent, Config
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
 
@@ -73,7 +75,14 @@ async def test_three_wrong_calls_in_a_row_bring_the_tools_as_they_are_called(tmp
     assert "nine moons" in said(sent[-1])
 
 
-async def test_a_review_that_stays_invalid_is_told_on_the_screen_in_the_record_and_in_the_report(tmp_path: Path) -> None:
+REVIEWS = {
+    json.dumps({"verdict": "Fine."}): "follow_ups: Field required",
+    '{"verdict": ' + "[" * 50_000 + "}": "its brackets are nested too deep",
+}
+
+
+@pytest.mark.parametrize("review", REVIEWS)
+async def test_a_review_that_stays_invalid_is_told_on_the_screen_in_the_record_and_in_the_report(tmp_path: Path, review: str) -> None:
     def investigate(messages: list[dict[str, Any]]) -> Reply:
         results = sum(message["role"] == "tool" for message in messages)
         if results > 1:
@@ -83,7 +92,7 @@ async def test_a_review_that_stays_invalid_is_told_on_the_screen_in_the_record_a
 
     def script(request: Request) -> Reply:
         if said(request["messages"]).startswith("You review"):
-            return Reply(content=json.dumps({"verdict": "Fine."}))
+            return Reply(content=review)
         return scripted(investigate)(request)
 
     events: list[dict[str, Any]] = []
@@ -91,13 +100,13 @@ async def test_a_review_that_stays_invalid_is_told_on_the_screen_in_the_record_a
         result = await Agent(config(tmp_path, host)).arun(on_event=events.append)
     assert result.status == "complete"
     record = json.loads((result.folder / "run.json").read_text())
-    told = "the model's review stayed invalid: follow_ups: Field required"
+    told = f"the model's review stayed invalid: {REVIEWS[review]}"
     assert {"step": 2, "what": "review", "reason": told} in record["failures"]
     [warning] = [event["text"] for event in events if event["type"] == "warning" and "review" in event["text"]]
     assert warning == f"no review, so nothing is followed up: {told}"
     assert warning in record["warnings"]
     report = (result.folder / "report.md").read_text()
-    assert re.search(r"step 2, review: the model.s review stayed invalid: follow.?_ups: Field required", report)
+    assert re.search("step 2, review: " + told.replace("'", ".").replace("_", ".?_"), report)
 
 
 async def test_wrong_calls_without_end_close_the_sub_question_and_not_the_run(tmp_path: Path) -> None:
