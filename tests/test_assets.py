@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from test_report import draft, written
+from reports import draft, written
 
 from research_agent import Agent, Config
 from research_agent.assets import keep

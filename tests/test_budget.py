@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_wrong_calls import config, said, scripted
+from scripted_runs import config, said, scripted
 
 from research_agent import Agent, Result, cli
 from research_agent.graphs.budget import Purse, output_limit

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_damage import config
+from small_runs import config
 
 from research_agent.testing import plain_user
 

@@ -15,45 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import config, page, root_of
 
-from research_agent import Agent, Config, RunError
+from research_agent import Agent, RunError
 from research_agent.ending import Result
 from research_agent.history.listing import rows
 from research_agent.memory import Archive, ArchiveError, Segment, content_hash
 from research_agent.runs import Run
 from research_agent.stores import lock
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 DATA = Path(__file__).parent / "data"
-
-
-def config(tmp_path: Path, **changes: Any) -> Config:
-    mapping = {
-        "question": "Is it safe when two processes write vectors to one Chroma folder?",
-        "search": {"folder": str(EXAMPLES / "corpus")},
-        "python": {"enabled": False},
-        "memory": {"embedder": "none"},
-        "cache": str(tmp_path / "cache"),
-        "out": str(tmp_path / "runs"),
-        **changes,
-    }
-    return Config.from_mapping(mapping, base=tmp_path)
 
 
 async def begun(tmp_path: Path) -> Result:
     result = await Agent(config(tmp_path, limits={"steps": 8})).arun()
     assert result.status == "incomplete"
     return result
-
-
-def page(step: int, text: str, **more: str) -> Segment:
-    return Segment(run="r", step=step, kind="observation", text=text, trust="untrusted", **more)
-
-
-def root_of(path: Path, name: str) -> int:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return int(db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0])
 
 
 def spoil(path: Path, table: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from test_damage import page, root_of
+from small_runs import page, root_of
 
 from research_agent.memory import Archive, ArchiveError, ChromaStore, damage
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Command
-from test_wrong_calls import config, scripted
+from scripted_runs import config, scripted
 
 from research_agent.runs import Run
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost

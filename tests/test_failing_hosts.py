@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import chain
 import pytest
-from test_wrong_calls import config, said, scripted
+from scripted_runs import config, said, scripted
 
 from research_agent import Agent
 from research_agent.graphs import failures

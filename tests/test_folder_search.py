@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from documents import ARTICLE, encrypted, pdf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_reading import ARTICLE, encrypted, pdf
 
 from research_agent.reading import page as reading
 from research_agent.reading.page import Unreadable

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from servers import NO_POSTGRES, PASSWORD, Chroma, Postgres
-from test_damage import config
+from small_runs import config
 from typer.testing import CliRunner
 
 from research_agent import Agent

@@ -16,7 +16,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from test_wrong_calls import config, scripted
+from scripted_runs import config, scripted
 
 from research_agent.runs import Run
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost

@@ -35,7 +35,7 @@ def sources(folder: str) -> list[Path]:
 
 
 def imports(path: Path, folder: str) -> list[str]:
-    package = [*FOLDERS[folder].split("."), *path.relative_to(ROOT / folder).parent.parts]
+    package = [*FOLDERS.get(folder, folder).split("."), *path.relative_to(ROOT / folder).parent.parts]
     found = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -137,3 +137,8 @@ def test_an_application_may_own_the_names_memory_and_graphs(tmp_path: Path) -> N
         "assert pickle.loads(pickle.dumps(Prices(miss=1.0))) == Prices(miss=1.0)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_what_tests_share_stands_in_no_test() -> None:
+    tests = (ROOT / "tests").glob("test_*.py")
+    assert [path.name for path in tests if any(module.startswith("test_") for module in imports(path, "tests"))] == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage, message_chunk_to_message
 from pydantic import SecretStr
-from test_wrong_calls import config, scripted
+from scripted_runs import config, scripted
 
 from research_agent import Agent
 from research_agent.graphs.ports import RETRYABLE, ModelCallError

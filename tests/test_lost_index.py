@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_damage import config
+from small_runs import config
 
 from research_agent import Agent
 from research_agent.commands.remembering import rebuild, search

@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_report import draft, rendered, written
+from reports import draft, rendered, written
 
 from research_agent.report import Report
 from research_agent.report.invented import without

@@ -16,7 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
-from test_middleware import ASKED, FILLER, OUTPUT, PRICES, WINDOW, agent_of, check_prompts, fact, is_block, look, script, size
+from middleware_agents import ASKED, FILLER, OUTPUT, PRICES, WINDOW, agent_of, check_prompts, fact, is_block, look, script, size
 
 from research_agent.graphs import TraceMemoryMiddleware
 from research_agent.graphs.ports import ModelCallError

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
-from test_middleware import ASKED, FILLER, agent_of, check_prompts, fact, look, size
+from middleware_agents import ASKED, FILLER, agent_of, check_prompts, fact, look, size
 
 from research_agent.graphs import TraceMemoryMiddleware
 from research_agent.graphs.ports import ModelCallError

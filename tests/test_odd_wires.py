@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chats import SEARCH, ask, failure, model, replied
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
-from test_chat_model import SEARCH, ask, failure, model, replied
 
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost
 from research_agent.testing.rules import Dialect

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graph_runs import calls, context, model, prompts
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.tools import StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
-from test_graph import calls, context, model, prompts
 
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.ports import Document, Limits, Observation

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr
-from test_tool_contract import TOOLS
+from tools_of_ours import TOOLS
 
 from research_agent.graphs.ports import ModelCallError
 from research_agent.models.load import Settings, load

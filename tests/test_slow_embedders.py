@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from langgraph.runtime import RunControl
 from numpy.typing import NDArray
-from test_damage import config
+from small_runs import config
 
 from research_agent import Agent
 from research_agent.events import Event

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_wrong_calls import config, said, scripted
+from scripted_runs import config, said, scripted
 
 from research_agent import Agent
 from research_agent.testing.host import Call, Reply, Request, ScriptedHost

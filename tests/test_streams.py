@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
-from test_wrong_calls import config, scripted
+from scripted_runs import config, scripted
 
 from research_agent import Agent, build_research_graph
 from research_agent.graphs.ports import Context

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from memory_double import Memory, read
+from tools_of_ours import TOOLS
 
-from research_agent.graphs.ports import Document, Observation
-from research_agent.search.health import Providers
-from research_agent.tools.note import note_tool
-from research_agent.tools.python import python_tool
-from research_agent.tools.recall import recall_tool
-from research_agent.tools.scrape import scrape_tool
-from research_agent.tools.web_search import web_search_tool
-from research_agent.web.net import Client
-from research_agent.web.page_reader import PageReader
+from research_agent.graphs.ports import Observation
 
-MEMORY = Memory(read(3, "the tide turns twice a day", url="https://a.org/"))
-
-
-class Library:
-    name = "library"
-    at_once = 4
-
-    async def search(self, query: str, *, limit: int) -> list[Document]:
-        return [Document(text=f"about {query}", url="https://library.org/1", title="One")]
-
-
-TOOLS = [
-    scrape_tool(Client(), PageReader().read),
-    web_search_tool(Providers([Library()])),
-    python_tool(Path("unused")),
-    recall_tool(MEMORY),
-    note_tool(MEMORY),
-]
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 
 

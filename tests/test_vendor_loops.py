@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage, messages_from_dict
 from pydantic import SecretStr
-from test_wrong_calls import config, scripted
+from scripted_runs import config, scripted
 
 from research_agent import Agent
 from research_agent.graphs.ports import ModelCallError
