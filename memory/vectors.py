@@ -137,12 +137,12 @@ class Vectors:
         """What a folder holds, into memory, if there is room."""
         import numpy as np
 
-        if self._scan is not None and not self._scan.holds(self._collection.count(), dimensions):
+        if self._scan is None or not self._scan.holds(self._collection.count(), dimensions):
             self._scan = None
-        while self._scan is not None:
-            found = self._collection.get(include=["embeddings"], limit=_BATCH, offset=len(self._scan))
-            if not found["ids"]:
-                break
+            return
+        keys = list(self._collection.get(include=[])["ids"])
+        for start in range(0, len(keys), _BATCH):  # by key: of pages, Chroma counts through all that came before
+            found = self._collection.get(ids=keys[start : start + _BATCH], include=["embeddings"])
             self._scan.put(found["ids"], np.asarray(found["embeddings"], dtype=np.float32))
 
     @_failing()
