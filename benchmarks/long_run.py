@@ -1,6 +1,6 @@
 """A run of 300 steps that asks 60 times for what it read 25 to 250 steps before: is it in the next prompt, and what did the run cost?
 
-    python benchmarks/long_run.py [--embedder SPEC] [--corpus CORPUS.json] [--seed N] [--only NAME ...] [--missed]
+    python benchmarks/long_run.py [--embedder SPEC] [--corpus CORPUS.json] [--seed N] [--page-tokens N] [--only NAME ...] [--missed]
 
 No model: an ideal reader acts a script and can use only what is in the prompt it is sent (`long_run_reader.py`), over local pages
 (`long_run_world.py`) through real tool objects. The host it talks to has a prefix cache in 256-token blocks and Kimi K2 Thinking's prices.
@@ -26,7 +26,7 @@ import long_run_peers as peers
 from long_run_peers import Outcome
 from long_run_reader import Host, Mind, Reader
 from long_run_tools import page_of, search_of, tools_for
-from long_run_world import STEPS, World, make
+from long_run_world import PAGE_TOKENS, STEPS, World, make
 
 from research_agent.event_log import EventLog
 from research_agent.events import STREAMED_ONLY
@@ -155,10 +155,11 @@ async def main() -> None:
     parser.add_argument("--embedder", default="none")
     parser.add_argument("--corpus", type=Path, help="a list of {title, text}: half of what is read comes from it")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--page-tokens", type=float, default=PAGE_TOKENS, help="of a page, half of them longer: %(default).0f")
     parser.add_argument("--only", nargs="+", default=[], help="parts of the contenders' names")
     parser.add_argument("--missed", action="store_true")
     args = parser.parse_args()
-    world = make(args.seed, args.corpus)
+    world = make(args.seed, args.corpus, args.page_tokens)
     pages = list(world.pages.values())
     print(f"seed {args.seed}: {len(pages)} pages of {sum(page.tokens for page in pages) / len(pages):.0f} tokens on average")
     print(HEAD)

@@ -7,6 +7,7 @@ facts stand in the midst of pages, which say nothing of them in their title.
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ FIRST_PROBE = 30
 YOUNGEST, OLDEST = 25, 250
 SUB_QUESTIONS = 6
 RESULTS = 5
+PAGE_TOKENS = math.exp(7.8)
+"""Half of the pages are longer."""
 
 _SYLLABLES = [
     "an",
@@ -185,7 +188,7 @@ class _Prose:
         )
 
 
-def make(seed: int, corpus: Path | None = None) -> World:
+def make(seed: int, corpus: Path | None = None, page_tokens: float = PAGE_TOKENS) -> World:
     rng = random.Random(seed)
     _check()
     prose = _Prose(rng, corpus)
@@ -204,7 +207,7 @@ def make(seed: int, corpus: Path | None = None) -> World:
             results[query] = [_page(f"{number}-{n}", *prose.page(60)) for n in range(RESULTS)]
             steps.append(Step("search", query=query))
         elif kind == "page":
-            title, paragraphs = prose.page(int(min(6000, max(500, rng.lognormvariate(7.8, 0.6)))))
+            title, paragraphs = prose.page(int(min(6000, max(500, rng.lognormvariate(math.log(page_tokens), 0.6)))))
             for fact in planted.get(number, []):
                 paragraphs.insert(rng.randint(1, len(paragraphs)), fact.text)
             page = _page(str(number), title, paragraphs)

@@ -23,6 +23,8 @@ LIVE_SEGMENTS = "live_segments"
 """`config["configurable"]["live_segments"]`: ids of the segments that stand in the prompt already; a topic's recall leaves them out."""
 
 
+_TOLD: tuple[Kind, ...] = ("reasoning", "observation", "finding", "plan", "answer")
+"""Without what was called: an earlier question in the same words is no answer, and leaves answers less room."""
 _ANY = ("", "any", "all", "none", "null", "*")
 _KINDS_MEANT = {
     **dict.fromkeys(_ANY, "any"),
@@ -85,7 +87,7 @@ def recall_tool(archive: Archive, *, budget_tokens: int = BUDGET_TOKENS, earlier
             return _page(named[0], page, budget_tokens)
         if named:
             return _openings(named, [handle for handle in handles if archive.get(handle) is None], budget_tokens)
-        kinds: tuple[Kind, ...] = () if kind == "any" else (kind,)
+        kinds: tuple[Kind, ...] = _TOLD if kind == "any" else (kind,)
         live = frozenset(config.get("configurable", {}).get(LIVE_SEGMENTS, ()))
         own_tokens = budget_tokens * 2 // 3 if earlier else budget_tokens
         passages = await archive.recall(query, budget_tokens=own_tokens, kinds=kinds, source=source, since_step=since_step, exclude=live)

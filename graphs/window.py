@@ -23,7 +23,7 @@ NEWEST_TURNS = 4
 """Whole turns that stay in the prompt through a compaction, if the window can hold them."""
 READ_TOKENS = 1_500
 """Recalled for the report, for a sub-question that has no finding."""
-RECALL_TOKENS = 2_000
+RECALL_TOKENS = 1_500
 """Of a memory block's recalled passages."""
 HANDLES, HANDLE_TOKENS = 30, 20
 """Evicted documents that a memory block lists by handle, the newest; and what a line of them takes."""

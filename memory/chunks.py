@@ -111,6 +111,8 @@ class Chunk:
     url: str = ""
     vectors: int = 0
     """So many of it are in the index."""
+    asks: bool = False
+    """It is a thought or a call: it may say what is asked, and seldom what answers."""
 
     @property
     def place(self) -> tuple[int, int]:

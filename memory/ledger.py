@@ -293,10 +293,14 @@ class Ledger:
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """In the order asked for."""
-        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n, s.step, s.url, c.indexed FROM json_each(?) j
-                 JOIN chunks c ON c.id = j.value JOIN words w ON w.rowid = c.id JOIN segments s ON s.seq = c.segment ORDER BY j.key"""
+        sql = """SELECT c.id, c.segment, c.n, w.title, w.text, s.id || ':' || c.n, s.step, s.url, c.indexed, s.kind IN ('reasoning', 'call')
+                 FROM json_each(?) j JOIN chunks c ON c.id = j.value JOIN words w ON w.rowid = c.id JOIN segments s ON s.seq = c.segment
+                 ORDER BY j.key"""
         rows = self._all(sql, json.dumps(list(ids)))
-        return [Chunk(id, segment, n, unmarked(title), unmarked(text), *rest) for id, segment, n, title, text, *rest in rows]
+        return [
+            Chunk(id, segment, n, unmarked(title), unmarked(text), key, step, url, vectors, bool(asks))
+            for id, segment, n, title, text, key, step, url, vectors, asks in rows
+        ]
 
     def spans(self, segment: int) -> list[tuple[int, int]]:
         """Where a segment's chunks start and end, in order."""

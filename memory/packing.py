@@ -20,8 +20,11 @@ def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:
     chosen: list[Ranked] = []
     said: set[int] = set()
     left = budget_tokens
+    # a thought that asks the same is nearer to the query than any answer: it sets no bar for what was read
+    best = next((item.score for item in ranked if not item.chunk.asks), 0.0)
+    least = min(_WEAK, _WEAKER * best) if best else _WEAK
     for item in ranked:
-        if left <= _MARK_TOKENS or item.score < min(_WEAK, _WEAKER * ranked[0].score):
+        if left <= _MARK_TOKENS or item.score < least:
             break
         cost = estimate_tokens(item.chunk.text) + _MARK_TOKENS
         if cost > left:

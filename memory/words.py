@@ -38,9 +38,12 @@ STOP = frozenset(
     just like made make many may me might more most much must my no nor not of off on once one only or other our out over own per
     please same she should so some such tell than that the their them then there these they this those through to too under until up
     us use used very was we were what when where whether which while who whom whose why will with within without would you your
+
+    across again already anything earlier find found know knew known look looking looked mention mentioned need needed
+    previously read recall remember remembered said saw say says see seen something somewhere
     """.split()  # noqa: SIM905
 )
-"""Words that say how something is asked, not what is asked for."""
+"""Words that say how something is asked, not what is asked for: what joins words, and what one says of looking for what one has read."""
 
 
 @lru_cache(maxsize=65536)
