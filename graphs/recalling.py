@@ -45,7 +45,8 @@ class RecallArgs(BaseModel):
         min_length=1, description="A topic, in the words you expect in the text; or a handle such as S1203, for the text itself."
     )
     kind: Literal["any", "reasoning", "call", "observation", "finding", "plan", "answer"] = Field(
-        default="any", description="Only what was thought (reasoning), read (observation), noted (finding), called, planned or answered."
+        default="any",
+        description="Only what was thought (reasoning), read (observation), noted (finding), called, planned, answered; any: all but calls.",
     )
     source: str = Field(default="", description="Only from this source: a handle, or a part of a URL or title.")
     since_step: int = Field(default=0, ge=0, description="Only from this step on.")
