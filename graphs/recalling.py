@@ -46,7 +46,7 @@ class RecallArgs(BaseModel):
     )
     kind: Literal["any", "reasoning", "call", "observation", "finding", "plan", "answer"] = Field(
         default="any",
-        description="Only what was thought (reasoning), read (observation), noted (finding), called, planned, answered; any: all but calls.",
+        description="Only what was thought (reasoning), read (observation), noted (finding), called, planned, answered; any: not calls.",
     )
     source: str = Field(default="", description="Only from this source: a handle, or a part of a URL or title.")
     since_step: int = Field(default=0, ge=0, description="Only from this step on.")
