@@ -227,7 +227,7 @@ class Session:
         A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
         """
         again: dict[str, Any] = {}
-        state = await graph.aget_state(thread)
+        state = await self._settled(graph, thread)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
         self._seconds_before = values.get("seconds", 0.0)
         if cut := left_by(self._slot, [task.id for task in state.tasks]):
@@ -241,12 +241,21 @@ class Session:
             again["reopened"] = {"values": {"stopped": ""}, "as_node": as_node}
         return at, values, again, self._unbilled(state, kept="cut" in again) if values else None
 
+    async def _settled(self, graph: ResearchGraph, thread: RunnableConfig) -> StateSnapshot:
+        """The newest state. Where a process was killed after its last tasks were done, with what they did in it: they count from an older
+        one, and would undo what is changed of it. Nothing runs.
+        """
+        state = await graph.aget_state(thread)
+        if not state.tasks or any(task.result is None for task in state.tasks):
+            return state
+        await graph.ainvoke(None, thread, interrupt_after="*", durability="sync")
+        return await graph.aget_state(thread)
+
     def _unbilled(self, state: StateSnapshot, *, kept: bool) -> Unbilled | None:
         """`kept`: whether a call that was in flight is gone on with."""
         waiting = [task.id for task in state.tasks]
         billed = cast(ResearchState, state.values).get("usage", NO_USAGE)
-        done = [task.id for task in state.tasks if kept or task.result is not None]
-        return unbilled(billed, events(self._run.events), waiting=waiting, kept=done)
+        return unbilled(billed, events(self._run.events), waiting=waiting, kept=waiting if kept else ())
 
     async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, reopened: dict[str, Any]) -> None:
         """After it is recorded: a replay does it where a session came further than that."""
