@@ -126,7 +126,7 @@ class Session:
             at, before, again, owed = await self._found(graph, thread, context, rewrite)
             gone = await noted.restore(self._run, archive)
             lost = await lost_of(checkpointer, thread, archive, gone, owed.usage if owed else None)
-            if lost and lost.again and _still_stopped(before, context):
+            if lost and (lost.again or lost.findings) and _still_stopped(before, context):
                 raise RunError(self._cannot_again(lost, before))
             before, again = self._lacking(archive, lost, before, again, resumed)
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
