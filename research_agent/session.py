@@ -135,8 +135,11 @@ class Session:
             how = "answer" if answer is not None else "state" if before else "question"
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if lost:  # as what follows: after it is recorded, for a replay does the same
+                if owed:  # first: once the state owes them, nobody knows which they were
+                    self._teller.log(noted.lost_event((), owed.again))
                 await lost.leave_out(checkpointer)
-                self._teller.log(noted.lost_event(lost.findings, owed.again if owed else ()))
+                if lost.findings:
+                    self._teller.log(noted.lost_event(lost.findings, ()))
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
             owing: ResearchState = again.get("spent", {})

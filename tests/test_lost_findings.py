@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from langgraph.runtime import RunControl
 
 from research_agent import Agent, Config, RunError
