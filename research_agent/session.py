@@ -126,7 +126,7 @@ class Session:
             at, before, again, owed = await self._found(graph, thread, context, rewrite)
             gone = await noted.restore(self._run, archive)
             lost = await lost_of(checkpointer, thread, archive, gone, owed.usage if owed else None)
-            if lost and lost.again and _still_stopped(before, context):
+            if lost and (lost.again or lost.findings) and _still_stopped(before, context):
                 raise RunError(self._cannot_again(lost, before))
             before, again = self._lacking(archive, lost, before, again, resumed)
             recorder = stack.enter_context(opened_recorder(self._run, archive, self._redact))
@@ -135,8 +135,11 @@ class Session:
             how = "answer" if answer is not None else "state" if before else "question"
             context = recorder.began(at, context, start=how, answer=answer, question=self._config.question, **again)
             if lost:  # as what follows: after it is recorded, for a replay does the same
+                if owed:  # first: once the state owes them, nobody knows which they were
+                    self._teller.log(noted.lost_event((), owed.again))
                 await lost.leave_out(checkpointer)
-                self._teller.log(noted.lost_event(lost.findings, owed.again if owed else ()))
+                if lost.findings:
+                    self._teller.log(noted.lost_event(lost.findings, ()))
             if reopened := again.get("reopened"):
                 await self._reopen(graph, thread, reopened)
             owing: ResearchState = again.get("spent", {})
@@ -227,7 +230,7 @@ class Session:
         A run that a limit or a failure ended before its plan did goes on investigating; one whose plan was done, writing.
         """
         again: dict[str, Any] = {}
-        state = await graph.aget_state(thread)
+        state = await self._settled(graph, thread)
         values, at = cast(ResearchState, state.values), (state.metadata or {}).get("step")
         self._seconds_before = values.get("seconds", 0.0)
         if cut := left_by(self._slot, [task.id for task in state.tasks]):
@@ -241,12 +244,21 @@ class Session:
             again["reopened"] = {"values": {"stopped": ""}, "as_node": as_node}
         return at, values, again, self._unbilled(state, kept="cut" in again) if values else None
 
+    async def _settled(self, graph: ResearchGraph, thread: RunnableConfig) -> StateSnapshot:
+        """The newest state. Where a process was killed after its last tasks were done, with what they did in it: they count from an older
+        one, and would undo what is changed of it. Nothing runs.
+        """
+        state = await graph.aget_state(thread)
+        if not state.tasks or any(task.result is None for task in state.tasks):
+            return state
+        await graph.ainvoke(None, thread, interrupt_after="*", durability="sync")
+        return await graph.aget_state(thread)
+
     def _unbilled(self, state: StateSnapshot, *, kept: bool) -> Unbilled | None:
         """`kept`: whether a call that was in flight is gone on with."""
         waiting = [task.id for task in state.tasks]
         billed = cast(ResearchState, state.values).get("usage", NO_USAGE)
-        done = [task.id for task in state.tasks if kept or task.result is not None]
-        return unbilled(billed, events(self._run.events), waiting=waiting, kept=done)
+        return unbilled(billed, events(self._run.events), waiting=waiting, kept=waiting if kept else ())
 
     async def _reopen(self, graph: ResearchGraph, thread: RunnableConfig, reopened: dict[str, Any]) -> None:
         """After it is recorded: a replay does it where a session came further than that."""

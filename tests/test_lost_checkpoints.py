@@ -141,6 +141,41 @@ async def test_checkpoints_of_some_turns_ago_lead_on_to_other_turns_in_places_of
     assert (played.difference, played.requests) == ("", played.recorded)
 
 
+async def test_what_lost_turns_have_cost_stays_on_the_bill_where_the_newest_checkpoint_has_a_turn_that_was_done(
+    life: Life, tmp_path: Path
+) -> None:
+    assert life.killed_at("checkpoint.before", 6)  # the turn's writes are there, and its checkpoint is not
+    folder, earlier = folder_of(life), tmp_path / "earlier"
+    earlier.mkdir()
+    for part in folder.glob("checkpoints.sqlite*"):
+        shutil.copy(part, earlier)
+    assert life.killed_at("thinking.before", 3)
+    lose(folder, "checkpoints.sqlite")
+    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    assert billed(folder) == [pytest.approx(life.billed_usd, abs=1e-5)] * 2
+    played = await replay(Run(folder))
+    assert (played.difference, played.requests) == ("", played.recorded)
+
+
+async def test_a_call_that_is_made_again_for_its_checkpoint_is_lost_is_logged_though_that_session_too_is_killed(
+    life: Life, tmp_path: Path
+) -> None:
+    assert life.killed_at("thinking.before", 3)
+    folder, earlier = folder_of(life), tmp_path / "earlier"
+    earlier.mkdir()
+    for part in folder.glob("checkpoints.sqlite*"):
+        shutil.copy(part, earlier)
+    assert life.killed_at("thinking.before", 3)
+    lose(folder, "checkpoints.sqlite")
+    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    assert life.killed_at("checkpoint.after")  # the state owes what is lost from here on
+    child = life.whole()
+    assert child.wait() == 0, child.said()
+    assert billed(folder) == [pytest.approx(life.billed_usd, abs=1e-5)] * 2
+
+
 async def test_a_folder_that_is_older_than_its_checkpoints_is_refused(life: Life, tmp_path: Path) -> None:
     assert life.killed_at("tool.before", 8)
     folder = folder_of(life)

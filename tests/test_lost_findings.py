@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.runtime import RunControl
 
 from research_agent import Agent, Config, RunError
 from research_agent.ending import Result
@@ -186,3 +187,37 @@ async def test_a_run_that_another_graph_drives_does_not_go_on_without_its_ledger
     with pytest.raises(RunError, match="cannot be gone on with: its ledger is gone"):
         async with at.embedded(run=run.id):
             pass
+
+
+async def noted_in_an_open_one(world: World, tmp_path: Path) -> Path:
+    """Stopped with all noted, and the second sub-question open; a finding of that is lost since."""
+    result = await agent(world, tmp_path, limits={"usd": 20.0, "steps": 16, "minutes": 60}).arun()
+    assert (result.status, claims(result.folder)) == ("incomplete", ALL)
+    lose(result.folder, "url LIKE '%/B1' OR kind = 'finding' AND quote LIKE '%B1 %'")
+    return result.folder
+
+
+async def test_a_draft_that_tells_of_what_is_lost_does_not_stand_for_as_many_findings_that_are_noted_since(
+    world: World, tmp_path: Path
+) -> None:
+    folder, control = await noted_in_an_open_one(world, tmp_path), RunControl()
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["type"] == "finding":
+            control.request_drain("as by Ctrl-C")
+
+    result = await agent(world, tmp_path).aresume(folder, on_event=stop, control=control)
+    assert (result.status, claims(folder)) == ("incomplete", ALL)
+    assert "was never read" not in (folder / "report.md").read_text()
+
+
+async def test_a_report_stays_as_it_is_where_a_limit_lets_a_lost_finding_of_an_open_sub_question_not_be_noted_again(
+    world: World, tmp_path: Path
+) -> None:
+    folder = await noted_in_an_open_one(world, tmp_path)
+    before = {name: (folder / name).read_bytes() for name in ("findings.json", "sources.json", "report.md")}
+    result, _ = await gone_on(agent(world, tmp_path, limits={"usd": 20.0, "steps": 16, "minutes": 60}), folder)
+    assert "1 findings are lost with a part of the ledger, and the limit of 16 steps was reached: raise that, and " in result.reason
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    result, _ = await gone_on(agent(world, tmp_path), folder)
+    assert (result.status, claims(folder)) == ("complete", ALL)

@@ -66,6 +66,8 @@ async def lost_of(
     untrue = _telling(findings, head[1:], [*turns, *results], lost, bodies)
     changed = _without(lost | untrue, values, results, bodies) if lost or untrue else ResearchState()
     to = "investigate" if "calls" in changed or (again and _past(found, values)) else None
+    if findings:  # a draft that tells of them would be taken for one of as many that are noted since
+        changed = {**changed, "report": {}}
     if again:
         changed = {**changed, **_open(again, {**values, **changed}, bodies)}
     if usage is not None:
