@@ -21,8 +21,8 @@ def pack(ranked: Sequence[Ranked], budget_tokens: int) -> list[Ranked]:
     said: set[int] = set()
     left = budget_tokens
     # a thought that asks the same is nearer to the query than any answer: it sets no bar for what was read
-    best = next((item.score for item in ranked if not item.chunk.asks), 0.0)
-    least = min(_WEAK, _WEAKER * best) if best else _WEAK
+    best = next((item.score for item in ranked if not item.chunk.asks), ranked[0].score if ranked else 0.0)
+    least = min(_WEAK, _WEAKER * best)
     for item in ranked:
         if left <= _MARK_TOKENS or item.score < least:
             break

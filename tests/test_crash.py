@@ -43,8 +43,8 @@ class Scene:
         return Life(self.rig, self.world, self.world.config(folder, **changes), embedder)
 
 
-WORLDS: dict[int, dict[str, Any]] = {26: {"lines": "A", "follow_up": "B", "stations": 5}, 68: {}}
-"""By the steps of a run in them."""
+WORLDS: dict[int, dict[str, Any]] = {26: {"lines": "A", "follow_up": "B", "stations": 5, "words": 700}, 68: {}}
+"""By the steps of a run in them. The pages of the shorter one are so long that it is compacted, too."""
 
 
 @pytest.fixture(scope="module", params=[26, pytest.param(68, marks=pytest.mark.slow)])
