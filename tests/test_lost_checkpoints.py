@@ -51,6 +51,21 @@ def lose(folder: Path, name: str) -> None:
         part.unlink()
 
 
+def kept(life: Life, tmp_path: Path) -> Path:
+    """A copy of the checkpoints that a run has now."""
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    for part in folder_of(life).glob("checkpoints.sqlite*"):
+        shutil.copy(part, earlier)
+    return earlier
+
+
+def put_back(folder: Path, earlier: Path) -> None:
+    """The newest checkpoints are lost: there are those of then."""
+    lose(folder, "checkpoints.sqlite")
+    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+
+
 def mismatched(folder: Path) -> list[tuple[str, str]]:
     """Calls for a page beside what stands at their step, where that is another page."""
     with closing(sqlite3.connect(folder / "ledger.sqlite")) as db:
@@ -122,14 +137,9 @@ async def test_checkpoints_of_some_turns_ago_lead_on_to_other_turns_in_places_of
     life: Life, world: World, tmp_path: Path
 ) -> None:
     assert life.killed_at("tool.before", 8)
-    folder = folder_of(life)
-    earlier = tmp_path / "earlier"
-    earlier.mkdir()
-    for part in folder.glob("checkpoints.sqlite*"):
-        shutil.copy(part, earlier)
+    folder, earlier = folder_of(life), kept(life, tmp_path)
     assert life.killed_at("tool.before", 9)
-    lose(folder, "checkpoints.sqlite")
-    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    put_back(folder, earlier)
     world.abreast = 2
     assert life.killed_at("tool.before", 3)  # and once more on the way
     child = life.whole()
@@ -145,13 +155,9 @@ async def test_what_lost_turns_have_cost_stays_on_the_bill_where_the_newest_chec
     life: Life, tmp_path: Path
 ) -> None:
     assert life.killed_at("checkpoint.before", 6)  # the turn's writes are there, and its checkpoint is not
-    folder, earlier = folder_of(life), tmp_path / "earlier"
-    earlier.mkdir()
-    for part in folder.glob("checkpoints.sqlite*"):
-        shutil.copy(part, earlier)
+    folder, earlier = folder_of(life), kept(life, tmp_path)
     assert life.killed_at("thinking.before", 3)
-    lose(folder, "checkpoints.sqlite")
-    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    put_back(folder, earlier)
     child = life.whole()
     assert child.wait() == 0, child.said()
     assert billed(folder) == [pytest.approx(life.billed_usd, abs=1e-5)] * 2
@@ -163,13 +169,9 @@ async def test_a_call_that_is_made_again_for_its_checkpoint_is_lost_is_logged_th
     life: Life, tmp_path: Path
 ) -> None:
     assert life.killed_at("thinking.before", 3)
-    folder, earlier = folder_of(life), tmp_path / "earlier"
-    earlier.mkdir()
-    for part in folder.glob("checkpoints.sqlite*"):
-        shutil.copy(part, earlier)
+    folder, earlier = folder_of(life), kept(life, tmp_path)
     assert life.killed_at("thinking.before", 3)
-    lose(folder, "checkpoints.sqlite")
-    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    put_back(folder, earlier)
     assert life.killed_at("checkpoint.after")  # the state owes what is lost from here on
     child = life.whole()
     assert child.wait() == 0, child.said()
@@ -221,13 +223,9 @@ def test_what_an_older_version_learned_of_a_tokenizer_is_learned_anew() -> None:
 async def test_a_replay_goes_by_a_reply_that_was_kept_wherever_the_lost_checkpoints_lead_back_to(life: Life, tmp_path: Path) -> None:
     assert life.killed_at("turn.archived.before", 3)
     assert life.killed_at("checkpoint.before")  # the turn's writes are there, and its checkpoint is not
-    folder, earlier = folder_of(life), tmp_path / "earlier"
-    earlier.mkdir()
-    for part in folder.glob("checkpoints.sqlite*"):
-        shutil.copy(part, earlier)
+    folder, earlier = folder_of(life), kept(life, tmp_path)
     assert life.killed_at("thinking.before", 3)
-    lose(folder, "checkpoints.sqlite")
-    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    put_back(folder, earlier)
     child = life.whole()
     assert child.wait() == 0, child.said()
     played = await replay(Run(folder))
