@@ -11,6 +11,7 @@ from typing import Any
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
+from prompts_sent import check_turns
 
 from research_agent.graphs import TraceMemoryMiddleware
 from research_agent.graphs.ports import Prices
@@ -76,14 +77,7 @@ def check_prompts(prompts: list[list[BaseMessage]], window: int = WINDOW, output
     compactions = 0
     for prompt in prompts:
         assert size(prompt) <= window - output
-        open_calls: list[str] = []
-        for message in prompt:
-            if isinstance(message, ToolMessage):
-                assert message.tool_call_id == open_calls.pop(0)
-            else:
-                assert not open_calls
-                open_calls = [call["id"] for call in getattr(message, "tool_calls", [])]
-        assert not open_calls
+        check_turns(prompt)
         assert sum(map(is_block, prompt)) <= 1
         assert not any(is_block(message) for message in prompt if not isinstance(message, HumanMessage))
         assert prompt[1].content == "What of the lighthouses?"

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from chats import SEARCH
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_chunk_to_message
 from pydantic import SecretStr
@@ -31,14 +32,6 @@ from research_agent.models.load import Settings, load
 
 CLI = Path(os.environ.get("AIMOCK", "")) / "node_modules/@copilotkit/aimock/dist/cli.js"
 TURNS = 12
-SEARCH = {
-    "type": "function",
-    "function": {
-        "name": "search",
-        "description": "Searches.",
-        "parameters": {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]},
-    },
-}
 MODELS = [("moonshot", "kimi-k2-thinking"), ("anthropic", "claude-sonnet-5-5"), ("openai", "gpt-5")]
 
 ROWS = [(row.provider, row.name) for row in rows() if "aimock" in row.verified]

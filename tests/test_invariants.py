@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool, ToolException
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from prompts_sent import check_turns
 
 from research_agent.graphs.build import build_research_graph
 from research_agent.graphs.ports import Context, Document, Finding, Model, Observation, Prices
@@ -169,14 +170,7 @@ def keeps_the_invariants(run: Run) -> None:
         assert after[: len(before)] == before or number in run.compactions
     for prompt in run.prompts:
         assert run.tokens(prompt) + min(2_000, run.window_tokens // 3) <= run.window_tokens  # 3: never over the window
-        open_calls: list[str] = []  # 4: whole turns, each call directly before its result
-        for message in prompt:
-            if isinstance(message, ToolMessage):
-                assert message.tool_call_id == open_calls.pop(0)
-            else:
-                assert not open_calls
-                open_calls = [call["id"] for call in getattr(message, "tool_calls", [])]
-        assert not open_calls
+        check_turns(prompt)  # 4: whole turns, each call directly before its result
         for message in prompt:  # 6: text from outside stands in tool results and data blocks only
             text = str(message.content)
             if isinstance(message, HumanMessage):
